@@ -1,0 +1,29 @@
+"""Speculative decoding for encoder-decoder transformers: the finalised code of the book."""
+
+from importlib.metadata import version as _version
+
+from .decoder import CachedDecoder
+from .display import show_tokens
+from .drafting import DraftModel, Proposal, Proposer
+from .experiment import load_prompts, measure_costs, run_gamma_sweep
+from .generation import Generation, Round, autoregressive_generate, speculative_generate
+from .metrics import (
+    js_between_samples,
+    js_divergence,
+    js_noise_floor,
+    paired_bootstrap,
+    token_histogram,
+    total_variation,
+)
+from .models import Pair, Seq2Seq, load_model, load_pair
+from .plotting import plot_alpha, plot_js, plot_speedup, plot_token_probs, save_figures
+from .sampling import Draws, SamplingRule, nucleus, one_hot
+from .theory import best_gamma, expected_tokens, finite_walltime_factor, walltime_factor
+from .verification import TokenRule, Verifier, cut_probs, overlap, residual
+
+__version__ = _version("specdec-lite")
+
+
+def versions() -> dict[str, str]:
+    """The versions that results depend on."""
+    return {name: _version(name) for name in ("specdec-lite", "torch", "transformers", "numpy")}

@@ -1,0 +1,70 @@
+"""The cursor: a model with its encoder output and its KV cache, hidden behind a position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
+
+from .models import Seq2Seq
+from .sampling import check_integer
+
+
+class CachedDecoder:
+    """Feeds new tokens to a decoder, never the prefix again, and can forget the last ones.
+
+    Invariant: the logits equal those of a fresh pass without a cache, whatever extends and rollbacks came before.
+
+    Attributes
+    ----------
+    length : int
+        Number of decoder tokens in the cache, the start token included.
+    passes, encoder_runs : int
+        Forward passes so far.
+    """
+
+    def __init__(self, model: Seq2Seq):
+        self.model, self.device = model, model.device
+        self.length = self.passes = self.encoder_runs = 0
+        self.cache = None
+
+    def start(self, inputs: dict[str, Tensor]) -> None:
+        """Run the encoder once and begin with an empty cache. `inputs` as `Seq2Seq.encode` returns them."""
+        self.attention_mask = inputs.get("attention_mask")
+        self.encoder_outputs = self.model.hf_model.get_encoder()(**inputs, return_dict=True)
+        # One cache grows with the text; the other holds the source's keys, computed once and never cropped.
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        self.length = 0
+        self.encoder_runs += 1
+
+    def extend(self, token_ids: Tensor | Sequence[int]) -> Tensor:
+        """Feed n new tokens in one forward pass and return ``(n, vocab)`` logits.
+
+        Row i scores what follows the i-th token fed.
+        """
+        if self.cache is None:
+            raise RuntimeError("extend was called before start: expected start(inputs) first")
+        tokens = torch.as_tensor(token_ids, dtype=torch.long, device=self.device)
+        if tokens.ndim != 1 or not len(tokens):
+            raise ValueError(f"token_ids has shape {tuple(tokens.shape)}: expected (n,) with n >= 1")
+        logits = self.model.hf_model(
+            encoder_outputs=self.encoder_outputs,
+            attention_mask=self.attention_mask,
+            decoder_input_ids=tokens[None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits
+        self.length += len(tokens)
+        self.passes += 1
+        return logits[0]
+
+    def rollback(self, length: int) -> None:
+        """Keep the first `length` positions."""
+        check_integer("length", length, minimum=0)
+        if length > self.length:
+            raise ValueError(f"length={length}: expected at most the {self.length} positions in the cache")
+        if length < self.length:  # transformers >= 5 takes the negative number of tokens to remove
+            self.cache.self_attention_cache.crop(length - self.length)
+            self.length = length

@@ -1,0 +1,347 @@
+"""The gamma sweep: one row per (pair, verification, temperature, gamma, repeat), appended as each finishes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import torch
+import transformers
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from .decoder import CachedDecoder
+from .generation import Generation, autoregressive_generate, check_length, judge, now, speculative_generate
+from .metrics import js_between_samples, js_noise_floor, paired_bootstrap
+from .models import Pair, Seq2Seq
+from .sampling import Draws, SamplingRule, check_integer
+from .theory import finite_walltime_factor
+from .verification import verifier
+
+KEY = ["pair", "device", "dtype", "verification", "temperature", "gamma", "repeat"]
+SETTINGS = ["prompts", "max_new_tokens", "seed"]  # rows of one file share these, or they could not be compared
+COLUMNS = [
+    *KEY, *SETTINGS, "tokens", "target_passes", "draft_passes", "accepted", "examined", "alpha", "acceptance_rate",
+    "tokens_per_target_pass", "seconds", "baseline_tokens", "baseline_seconds",
+    "speedup", "speedup_low", "speedup_high", "predicted_speedup", "c", "v", "js", "js_floor", "js_floor_sd",
+    "identical", "peak_memory_mb", "threads", "specdec_lite", "torch", "transformers",
+]  # fmt: skip
+
+
+def load_prompts() -> dict[str, list[str]]:
+    """The book's English paragraphs: "sweep" (30) to measure speed on, "measure" (10) to predict it from."""
+    return json.loads((Path(__file__).parent / "data" / "prompts.json").read_text(encoding="utf8"))
+
+
+def run_gamma_sweep(
+    pair: Pair,
+    *,
+    gammas: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
+    temperatures: Sequence[float] = (0.0, 1.0),
+    prompts: Sequence[str] | None = None,
+    measure_prompts: Sequence[str] | None = None,
+    max_new_tokens: int = 80,
+    repeats: int = 1,
+    verification: str = "token",
+    results_dir: str | Path = "results",
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Measure speed-up, alpha and JS divergence for every gamma; continue where an interrupted sweep stopped.
+
+    Within a row, plain and speculative decoding take turns prompt by prompt, A B B A. The prediction beside it
+    comes from `measure_prompts`, which the row's measurement never sees.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of this sweep, as in `results_dir`/results.csv.
+    """
+    check_sweep(pair, gammas, temperatures, max_new_tokens, repeats, verification, seed)
+    prompts = list(prompts or load_prompts()["sweep"])
+    measure_prompts = list(measure_prompts or load_prompts()["measure"])
+    table = ResultsTable(results_dir)
+    settings = {"prompts": len(prompts), "max_new_tokens": max_new_tokens, "seed": seed}
+    table.check_settings(settings)
+    common = {
+        "pair": pair.name,
+        "device": pair.target.device.type,
+        "dtype": str(pair.target.dtype).removeprefix("torch."),
+    }
+    grid = [
+        common | {"verification": verification, "temperature": float(t), "gamma": g, "repeat": r}
+        for t, r, g in product(temperatures, range(repeats), gammas)
+    ]
+    todo = [key for key in grid if key not in table]
+    bench: Bench | None = None
+    for key in tqdm(todo, desc="sweep", unit="row", disable=not progress):
+        if bench is None or bench.temperature != key["temperature"]:
+            bench = Bench(pair, key["temperature"], max_new_tokens, prompts, measure_prompts, gammas, seed)
+        table.append(key | settings | bench.row(key["gamma"], key["repeat"], verification))
+    rows = table.read()
+    return rows.merge(pd.DataFrame(grid), on=KEY).reset_index(drop=True)
+
+
+class Bench:
+    """All measurements at one temperature: what rows share is measured once, here."""
+
+    def __init__(self, pair, temperature, max_new_tokens, prompts, measure_prompts, gammas, seed):
+        self.pair, self.temperature, self.prompts, self.seed = pair, temperature, prompts, seed
+        self.options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+        self.measured = [self.plain(text, "measure", i) for i, text in enumerate(measure_prompts)]  # warms up, too
+        spec = [self.speculative(text, 4, "token", "measure", i) for i, text in enumerate(measure_prompts)]
+        self.alpha = sum(g.overlap_sum for g in spec) / max(1, sum(g.examined for g in spec))
+        self.costs = measure_costs(pair, measure_prompts, gammas, temperature=temperature, seed=seed)
+        # Two samples of plain decoding that no row uses: the noise floor's reference.
+        self.references = [
+            [self.plain(text, "reference", k, i).token_ids for i, text in enumerate(prompts)]
+            for k in range(2 if temperature > 0 else 0)
+        ]
+
+    def plain(self, text: str, *label) -> Generation:
+        return autoregressive_generate(self.pair.target, text, seed=self.seed_for("plain", *label), **self.options)
+
+    def speculative(self, text: str, gamma: int, verification: str, *label) -> Generation:
+        return speculative_generate(
+            *self.pair, text, gamma=gamma, verification=verification,
+            seed=self.seed_for("speculative", gamma, verification, *label), **self.options,
+        )  # fmt: skip
+
+    def seed_for(self, *label) -> int:
+        """An independent seed for every run, the same on every machine."""
+        text = repr((self.seed, self.temperature, *label))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+    def row(self, gamma: int, repeat: int, verification: str) -> dict:
+        """Run every prompt both ways and reduce to the columns of one row."""
+        base, spec = [], []
+        for i, text in enumerate(self.prompts):
+            for kind in ("plain", "speculative") if i % 2 == 0 else ("speculative", "plain"):
+                if kind == "plain":
+                    base.append(self.plain(text, gamma, repeat, verification, i))
+                else:
+                    spec.append(self.speculative(text, gamma, verification, repeat, i))
+        seconds, tokens = [g.seconds for g in spec], [len(g.token_ids) for g in spec]
+        base_seconds, base_tokens = [g.seconds for g in base], [len(g.token_ids) for g in base]
+        speedup, low, high = paired_bootstrap(per_token_ratio, base_seconds, base_tokens, seconds, tokens)
+        c, v = self.costs.c, self.costs.v[gamma]
+        return {
+            **counts(spec),
+            "seconds": sum(seconds), "baseline_tokens": sum(base_tokens), "baseline_seconds": sum(base_seconds),
+            "speedup": speedup, "speedup_low": low, "speedup_high": high,
+            "predicted_speedup": self.predict(gamma, verification), "c": c, "v": v,
+            **self.divergence(base, spec),
+            "identical": sum(a.token_ids == b.token_ids for a, b in zip(base, spec, strict=True)),
+            "peak_memory_mb": peak_memory_mb(self.pair.target), "threads": torch.get_num_threads(),
+            "specdec_lite": version("specdec-lite"), "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }  # fmt: skip
+
+    def predict(self, gamma: int, verification: str) -> float:
+        """Speed-up from alpha, c, v and the output lengths of the measure prompts; the theory is the token rule's."""
+        if verification != "token":
+            return math.nan
+        lengths = [len(g.token_ids) for g in self.measured]
+        factors = [self.costs.predict(self.alpha, gamma, n) for n in lengths]
+        # Speed-ups average as times do: each factor is plain time over speculative time, weighted by plain time.
+        return sum(lengths) / sum(n / factor for n, factor in zip(lengths, factors, strict=True))
+
+    def divergence(self, base: list[Generation], spec: list[Generation]) -> dict[str, float]:
+        """JS between the two samplers' outputs, and between plain samples alone; both 0 when nothing is random."""
+        vocab = self.pair.target.vocab_size
+        base, spec = [g.token_ids for g in base], [g.token_ids for g in spec]
+        floor, spread = js_noise_floor([base, *self.references], vocab) if self.references else (0.0, 0.0)
+        return {"js": js_between_samples(base, spec, vocab), "js_floor": floor, "js_floor_sd": spread}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the steps cost, in units of one plain decoding step of the target, sampling included.
+
+    Attributes
+    ----------
+    c : float
+        A draft step.
+    v : dict of int to float
+        A target pass over gamma + 1 positions with its verification, for each gamma.
+    target_start, draft_start : float
+        Running the encoder.
+    step_seconds : float
+        The unit.
+    """
+
+    c: float
+    v: dict[int, float]
+    target_start: float
+    draft_start: float
+    step_seconds: float
+
+    def predict(self, alpha: float, gamma: int, length: int) -> float:
+        return finite_walltime_factor(alpha, gamma, self.c, self.v[gamma], length, self.target_start, self.draft_start)
+
+
+def measure_costs(
+    pair: Pair, prompts: Sequence[str], gammas: Sequence[int], *, temperature=1.0, repeats: int = 5, seed: int = 0
+) -> Costs:
+    """Time each kind of step in mid-text, in turns, and return the medians of ratios within a turn."""
+    turns = [turn for text in prompts for turn in time_steps(pair, text, gammas, temperature, repeats, seed)]
+    middle = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
+    v = {n: middle[n] if n else 1.0 for n in gammas}
+    return Costs(middle["c"], v, middle["target_start"], middle["draft_start"], middle["unit"])
+
+
+@torch.inference_mode()
+def time_steps(pair: Pair, text: str, gammas: Sequence[int], temperature: float, repeats: int, seed: int) -> list[dict]:
+    """Both cursors stand in the middle of one output and take the same steps again and again."""
+    rule, draws, verify = SamplingRule(temperature), Draws(seed, pair.target.device), verifier("token")
+    output = autoregressive_generate(pair.target, text, max_new_tokens=40, temperature=temperature, seed=seed).token_ids
+    tokens = torch.tensor([pair.target.start_token, *output[: len(output) // 2]], device=pair.target.device)
+    ahead = tokens[-1:].repeat(max(gammas))  # which tokens are fed does not change the time
+    target, draft = CachedDecoder(pair.target), CachedDecoder(pair.draft)
+
+    def start(decoder):
+        decoder.start(decoder.model.encode(text))
+
+    def step(decoder, n=0):
+        p = rule.probs(decoder.extend(torch.cat([tokens[-1:], ahead[:n]])))
+        draws.token(p[0]) if n == 0 else judge(verify, p, q[:n], ahead[:n], draws, pair.target)
+        decoder.rollback(len(tokens) - 1)
+
+    start_times = {f"{name}_start": seconds_of(pair, start, d) for name, d in (("target", target), ("draft", draft))}
+    q = torch.full((max(gammas), pair.target.vocab_size), 1 / pair.target.vocab_size, device=tokens.device)
+    for decoder in (target, draft):
+        if len(tokens) > 1:
+            decoder.extend(tokens[:-1])
+        step(decoder)
+    turns = []
+    for _ in range(repeats):
+        unit = seconds_of(pair, step, target)
+        turn = {"unit": unit, "c": seconds_of(pair, step, draft) / unit}
+        turn |= {n: seconds_of(pair, step, target, n) / unit for n in gammas}
+        turns.append(turn | {name: seconds / unit for name, seconds in start_times.items()})
+    return turns
+
+
+class ResultsTable:
+    """results.csv in a folder: read as a data frame, appended to one row at a time.
+
+    A row is written under a lock to a new file that then takes the old one's place, so a kill at any moment leaves
+    either the old table or the new one, and two sweeps can share a folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.path = self.folder / "results.csv"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise ValueError(f"results_dir={str(folder)!r}: expected a folder that can be written ({error})") from error
+        self.lock = FileLock(self.folder / ".results.lock")
+        self.read()
+
+    def read(self) -> pd.DataFrame:
+        if not self.path.exists():
+            return pd.DataFrame(columns=COLUMNS)
+        rows = pd.read_csv(self.path)
+        if list(rows.columns) != COLUMNS:
+            other = sorted(set(rows.columns) ^ set(COLUMNS)) or "their order"
+            raise ValueError(f"results_dir={str(self.folder)!r} holds a results.csv with other columns ({other})")
+        return rows
+
+    def __contains__(self, key: dict) -> bool:
+        return _key(key) in {_key(row) for row in self.read()[KEY].to_dict("records")}
+
+    def check_settings(self, settings: dict) -> None:
+        for row in self.read()[SETTINGS].to_dict("records"):
+            for name in SETTINGS:
+                if row[name] != settings[name]:
+                    raise ValueError(
+                        f"{name}={settings[name]!r}: the rows in results_dir={str(self.folder)!r} have {row[name]}; "
+                        "expected the same, or another results_dir"
+                    )
+
+    def append(self, row: dict) -> None:
+        with self.lock:
+            if row in self:  # another sweep was faster
+                return
+            new = pd.DataFrame([row])[COLUMNS]
+            old = self.read()
+            part = self.path.with_suffix(".part")
+            (new if old.empty else pd.concat([old, new])).to_csv(part, index=False)
+            os.replace(part, self.path)
+
+
+def counts(runs: list[Generation]) -> dict:
+    """Counts summed over prompts, and the ratios of the sums."""
+    total = {
+        "tokens": sum(len(g.token_ids) for g in runs),
+        "target_passes": sum(g.target_passes for g in runs),
+        "draft_passes": sum(g.draft_passes for g in runs),
+        "accepted": sum(g.accepted for g in runs),
+        "examined": sum(g.examined for g in runs),
+    }
+    examined = total["examined"] or math.nan
+    return total | {
+        "alpha": sum(g.overlap_sum for g in runs) / examined,
+        "acceptance_rate": total["accepted"] / examined,
+        "tokens_per_target_pass": total["tokens"] / total["target_passes"],
+    }
+
+
+def per_token_ratio(baseline_seconds, baseline_tokens, seconds, tokens):
+    """Speed-up in time per token: sampled outputs of the two loops differ in length."""
+    return (baseline_seconds / baseline_tokens) / (seconds / tokens)
+
+
+def peak_memory_mb(model: Seq2Seq) -> float:
+    """Peak of the GPU's allocations, or of the whole process on a CPU, in MB (NaN where the system cannot tell)."""
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(model.device) / 1e6
+    if sys.platform == "win32":
+        return math.nan
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
+
+
+def check_sweep(pair, gammas, temperatures, max_new_tokens, repeats, verification, seed) -> None:
+    """Everything that could be wrong, before any work is done."""
+    for name, values in (("gammas", gammas), ("temperatures", temperatures)):
+        if isinstance(values, (str, int, float)) or not len(values) or len(set(values)) < len(values):
+            raise ValueError(f"{name}={values!r}: expected a list of one or more different values")
+    for gamma in gammas:
+        check_integer("gammas", gamma, minimum=0)
+    for temperature in temperatures:
+        SamplingRule(temperature)
+    check_length(pair.target, max_new_tokens)
+    check_integer("repeats", repeats, minimum=1)
+    check_integer("seed", seed, minimum=0)
+    if not isinstance(verification, str):
+        raise TypeError(f"verification={verification!r}: expected a name, for the table")
+    verifier(verification)
+
+
+def seconds_of(pair: Pair, action: Callable, *arguments) -> float:
+    """Time of one call, with the device waited for."""
+    began = now(pair.target)
+    action(*arguments)
+    return now(pair.target) - began
+
+
+def _key(row: dict) -> tuple:
+    return tuple(float(row[name]) if name in ("temperature", "gamma", "repeat") else str(row[name]) for name in KEY)

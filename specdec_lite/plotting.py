@@ -1,0 +1,154 @@
+"""The book's figures: one style, one palette, a title that states what the data show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .display import COLOURS
+
+STYLE = {
+    "figure.figsize": (7, 4.2),
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.facecolor": "white",  # readable on a dark page, too
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 11,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "lines.markersize": 6,
+}
+# One colour and one marker per temperature.
+SERIES = [(COLOURS["bonus"], "o"), (COLOURS["residual"], "s"), (COLOURS["accepted"], "^"), (COLOURS["draft"], "D")]
+
+
+def plot_speedup(rows: pd.DataFrame) -> Figure:
+    """Speed-up against gamma: measured with its interval, predicted as a dashed line, break-even at 1."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots()
+        for label, colour, marker, part in _series(rows):
+            error = [part.speedup - part.speedup_low, part.speedup_high - part.speedup]
+            axes.errorbar(
+                part.gamma, part.speedup, error, color=colour, marker=marker, capsize=3, label=f"measured, {label}"
+            )
+            if part.predicted_speedup.notna().any():
+                axes.plot(
+                    part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}"
+                )
+        axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
+        axes.annotate("break-even", (rows.gamma.max(), 1), (0, 4), textcoords="offset points", ha="right", color="0.4")
+        best = rows.loc[rows.speedup.idxmax()]
+        verdict = (
+            f"is fastest at {best.speedup:.1f}×, with γ = {best.gamma:.0f}" if best.speedup > 1 else "does not pay here"
+        )
+        axes.set(title=f"Speculative decoding {verdict}", ylabel="speed-up over plain decoding (×)")
+        axes.set_ylim(bottom=0)
+        return _finish(figure, axes)
+
+
+def plot_alpha(rows: pd.DataFrame) -> Figure:
+    """Expected acceptance against gamma, and the fraction accepted that estimates the same thing."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots()
+        for label, colour, marker, part in _series(rows):
+            axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=f"Σ min(p, q), {label}")
+            axes.plot(
+                part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=f"accepted ÷ examined, {label}"
+            )
+        low, high = rows.alpha.min(), rows.alpha.max()
+        axes.set(
+            title=f"Acceptance hardly depends on γ: α is {low:.2f} to {high:.2f}",
+            ylabel="acceptance per examined token",
+        )
+        axes.set_ylim(0, 1)
+        return _finish(figure, axes)
+
+
+def plot_js(rows: pd.DataFrame) -> Figure:
+    """JS divergence to plain decoding against gamma, over the band that plain decoding shows against itself."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots()
+        for label, colour, marker, part in _series(rows):
+            axes.plot(
+                part.gamma,
+                part.js,
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                label=f"speculative vs plain, {label}",
+            )
+            low, high = part.js_floor - 2 * part.js_floor_sd, part.js_floor + 2 * part.js_floor_sd
+            if part.js_floor.max() > 0:
+                axes.fill_between(
+                    part.gamma, low, high, color=colour, alpha=0.2, label=f"plain vs plain ± 2 sd, {label}"
+                )
+        outside = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
+        finding = (
+            "stays within sampling noise" if not outside else f"leaves the noise band in {outside} of {len(rows)} rows"
+        )
+        axes.set(title=f"The output distribution {finding}", ylabel="JS divergence of token histograms (nats)")
+        axes.set_ylim(bottom=-0.005)
+        return _finish(figure, axes)
+
+
+FIGURES = {"speedup": plot_speedup, "alpha": plot_alpha, "js": plot_js}
+
+
+def save_figures(rows: pd.DataFrame, folder: str | Path) -> list[Path]:
+    """Write speedup.png, alpha.png and js.png beside the CSV, at twice the screen's size."""
+    paths = []
+    for name, plot in FIGURES.items():
+        paths.append(Path(folder) / f"{name}.png")
+        figure = plot(rows)
+        figure.savefig(paths[-1], dpi=STYLE["savefig.dpi"])
+        plt.close(figure)
+    return paths
+
+
+def plot_token_probs(generation, top: int = 3) -> Figure:
+    """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(max(7, 0.32 * len(generation.token_ids)), 4.2))
+        probs = generation.target_probs.float()
+        ranked = probs.topk(top).values
+        for rank in range(top):
+            axes.plot(
+                ranked[:, rank], color="0.75", linewidth=1, label="the target's three likeliest" if rank == 0 else None
+            )
+        for origin in dict.fromkeys(generation.origins):
+            at = [i for i, o in enumerate(generation.origins) if o == origin]
+            height = [float(probs[i, generation.token_ids[i]]) for i in at]
+            axes.plot(at, height, "o", color=COLOURS[origin], label=origin)
+        axes.set_xticks(
+            range(len(generation.pieces)), [p.strip() or "␣" for p in generation.pieces], rotation=70, ha="right"
+        )
+        n = sum(origin == "accepted" for origin in generation.origins)
+        axes.set(title=f"{n} of {len(generation.origins)} tokens came from the draft", ylabel="probability under M_p")
+        axes.legend(loc="lower left", ncols=2)
+        figure.tight_layout()
+        return figure
+
+
+def _series(rows: pd.DataFrame):
+    """One (label, colour, marker, rows) per temperature; repeats are averaged."""
+    numbers = rows.groupby(["temperature", "gamma"], as_index=False).mean(numeric_only=True)
+    for (temperature, part), (colour, marker) in zip(numbers.groupby("temperature"), SERIES, strict=False):
+        yield f"T = {temperature:g}", colour, marker, part
+
+
+def _finish(figure: Figure, axes: Axes) -> Figure:
+    axes.set_xlabel("γ, drafted tokens per round")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(fontsize=9)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,64 @@
+"""What the paper predicts: tokens per round, wall-time factor, best gamma; and the same for outputs of finite length.
+
+Every function takes alpha, the expected acceptance E[sum(min(p, q))], and treats the acceptances of different positions
+as independent: the one idealisation of this file. c is the time of a draft step and v that of a target pass over
+gamma + 1 positions, both in units of a target pass over one position. Leviathan et al. (2023) assume v = 1; here it is
+measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .sampling import check_integer, check_number
+
+
+def expected_tokens(alpha: float, gamma: int) -> float:
+    """Tokens per target pass, (1 - alpha^(gamma + 1)) / (1 - alpha): Leviathan et al. (2023), equation 1."""
+    alpha, gamma = _check_alpha(alpha), check_integer("gamma", gamma, 0)
+    return sum(alpha**i for i in range(gamma + 1))
+
+
+def walltime_factor(alpha: float, gamma: int, c: float, v: float = 1.0) -> float:
+    """Speed-up over plain decoding of an endless text, E[tokens] / (gamma c + v): Theorem 3.8, which has v = 1."""
+    _check_costs(c, v)
+    return expected_tokens(alpha, gamma) / (gamma * c + v)
+
+
+def finite_walltime_factor(
+    alpha: float, gamma: int, c: float, v: float, length: int, target_start: float = 0.0, draft_start: float = 0.0
+) -> float:
+    """Speed-up for an output of `length` tokens, whose last round is cut short by the end.
+
+    With r tokens to go a round drafts at most r - 1, because the target's own token ends it. The time of a pass over
+    fewer positions lies on the line between 1 and v.
+
+    Parameters
+    ----------
+    target_start, draft_start : float
+        Time to run the two encoders, in units of a target pass; plain decoding pays the first one too.
+    """
+    alpha, gamma = _check_alpha(alpha), check_integer("gamma", gamma, 0)
+    _check_costs(c, v)
+    check_integer("length", length, 1)
+    seconds = [0.0]  # expected time to produce the last r tokens
+    for r in range(1, length + 1):
+        n = min(gamma, r - 1)
+        cost = n * c + 1 + (v - 1) * (n / gamma if gamma else 0)
+        cut = [alpha**k * (1 - alpha) for k in range(n)] + [alpha**n]
+        seconds.append(cost + sum(probability * seconds[r - k - 1] for k, probability in enumerate(cut)))
+    return (target_start + length) / (target_start + draft_start + seconds[length])
+
+
+def best_gamma(alpha: float, c: float, v=1.0, gammas: Iterable[int] = range(1, 17)) -> int:
+    """The gamma with the largest wall-time factor. `v` is a number or a function of gamma."""
+    return max(gammas, key=lambda gamma: walltime_factor(alpha, gamma, c, v(gamma) if callable(v) else v))
+
+
+def _check_alpha(alpha: float) -> float:
+    return check_number("alpha", alpha, "a number in [0, 1]", lambda x: 0 <= x <= 1)
+
+
+def _check_costs(c: float, v: float) -> None:
+    check_number("c", c, "a number >= 0", lambda x: x >= 0)
+    check_number("v", v, "a number > 0", lambda x: x > 0)
