@@ -1,0 +1,69 @@
+# Nothing has to be there before but Python 3.11 to 3.13, make and git.
+# Every command installs what it needs into a fresh virtual environment, once.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# The venv is ready when this file is newer than what decides its contents.
+READY  := $(VENV)/.ready
+
+# make results: the grid, and anything else for papermill, e.g. PARAMETERS="-p device cuda -p dtype bfloat16"
+GAMMAS       ?= [1, 2, 3, 4, 5, 6, 7, 8]
+TEMPERATURES ?= [0.0, 1.0]
+PARAMETERS   ?=
+
+# make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes
+DATA    ?= download
+MINUTES ?= 86
+DEVICE  ?= cpu
+OUT     ?= $(HOME)/.cache/specdec-lite/pair
+SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3
+
+.PHONY: help book execute results test pair repository clean
+
+help:
+	@echo "make book              build the book; says where its first page is"
+	@echo "make results           run the gamma experiment: results/results.csv and three figures"
+	@echo "make test              lint, unit tests, and every notebook against its stored outputs"
+	@echo "make execute           run the notebooks again and store their outputs (NOTEBOOKS=… for some)"
+	@echo "make pair              train the pocket pair (DATA= MINUTES= DEVICE= OUT= SIZES=)"
+	@echo "make repository URL=…  say where this repository lives"
+	@echo "make clean             remove the environment and the built book; results/ stays"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed: make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,test,train]"
+	touch $@
+
+book: $(READY)
+	$(BIN)/python tools/vendor.py
+	$(BIN)/jupyter-book build . --all -n -W --keep-going
+	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+
+execute: $(READY)
+	$(BIN)/python tools/execute.py $(NOTEBOOKS)
+
+results: $(READY)
+	mkdir -p results
+	$(BIN)/papermill -k python3 notebooks/05_gamma_experiment.ipynb results/05_gamma_experiment.ipynb \
+		-p results_dir results -p prompts 30 -y "gammas: $(GAMMAS)" -y "temperatures: $(TEMPERATURES)" $(PARAMETERS)
+	@echo "Results:" results/*.csv results/*.png
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval notebooks
+
+pair: $(READY)
+	mkdir -p "$(OUT)"
+	$(BIN)/papermill -k python3 notebooks/A1_train_the_pocket_pair.ipynb "$(OUT)/A1_train_the_pocket_pair.ipynb" \
+		-p data "$(DATA)" -p minutes "$(MINUTES)" -p device "$(DEVICE)" $(SIZES) \
+		-p checkpoints "$(OUT)/checkpoints" -p out "$(OUT)"
+
+repository:
+	$(PYTHON) tools/repository.py "$(URL)"
+
+# results/ stays: a sweep can take hours and goes on where it stopped.
+clean:
+	rm -rf $(VENV) _build book/assets/vendor *.egg-info
