@@ -13,7 +13,7 @@ PARAMETERS   ?=
 
 # make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes
 DATA    ?= download
-MINUTES ?= 86
+MINUTES ?= 93
 DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3

@@ -8,6 +8,7 @@ import sys
 from . import load_pair, run_gamma_sweep, save_figures, show_tokens
 from .generation import autoregressive_generate, speculative_generate
 from .metrics import paired_bootstrap
+from .sampling import check_integer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +32,7 @@ def translate(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each kind")
     add_pair(parser)
     args = parser.parse_args(arguments)
+    check_integer("repeats", args.repeats, minimum=0)
     pair = pair_of(args)
     common = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}
 

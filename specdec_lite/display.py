@@ -44,7 +44,9 @@ class ColouredTokens:
         return f"{text}\n{legend}" if legend else text
 
     def __repr__(self) -> str:
-        return "|".join(f"{piece.strip()}:{origin[0]}" for piece, origin in zip(self.pieces, self.origins, strict=True))
+        return "|".join(
+            f"{_printable(piece.strip())}:{origin[0]}" for piece, origin in zip(self.pieces, self.origins, strict=True)
+        )
 
 
 def show_tokens(generation: Generation, legend: bool = True) -> ColouredTokens:
@@ -60,6 +62,9 @@ def _span(piece: str, origin: str) -> str:
 
 def _ansi(piece: str, origin: str) -> str:
     red, green, blue = (int(COLOURS[origin][i : i + 2], 16) for i in (1, 3, 5))
-    # A model can emit any character: what a terminal would obey is shown, not sent.
-    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in piece)
-    return f"\x1b[38;2;{red};{green};{blue}m{safe}\x1b[0m"
+    return f"\x1b[38;2;{red};{green};{blue}m{_printable(piece)}\x1b[0m"
+
+
+def _printable(piece: str) -> str:
+    """A model can emit any character: what a terminal would obey is shown, not sent."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in piece)

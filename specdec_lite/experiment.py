@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -69,9 +70,10 @@ def run_gamma_sweep(
     pandas.DataFrame
         The rows of this sweep, as in `results_dir`/results.csv.
     """
+    prompts = load_prompts()["sweep"] if prompts is None else prompts
+    measure_prompts = load_prompts()["measure"] if measure_prompts is None else measure_prompts
     check_sweep(pair, gammas, temperatures, max_new_tokens, repeats, verification, seed)
-    prompts = list(prompts or load_prompts()["sweep"])
-    measure_prompts = list(measure_prompts or load_prompts()["measure"])
+    check_prompts(pair, prompts=prompts, measure_prompts=measure_prompts)
     table = ResultsTable(results_dir)
     settings = {"prompts": len(prompts), "max_new_tokens": max_new_tokens, "seed": seed}
     table.check_settings(settings)
@@ -102,7 +104,8 @@ class Bench:
         self.options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
         self.measured = [self.plain(text, "measure", i) for i, text in enumerate(measure_prompts)]  # warms up, too
         spec = [self.speculative(text, 4, "token", "measure", i) for i, text in enumerate(measure_prompts)]
-        self.alpha = sum(g.overlap_sum for g in spec) / max(1, sum(g.examined for g in spec))
+        alpha = sum(g.overlap_sum for g in spec) / max(1, sum(g.examined for g in spec))
+        self.alpha = min(1.0, alpha)  # sums of float32 probabilities round, sometimes up
         self.costs = measure_costs(pair, measure_prompts, gammas, temperature=temperature, seed=seed)
         # Two samples of plain decoding that no row uses: the noise floor's reference.
         self.references = [
@@ -256,11 +259,15 @@ class ResultsTable:
     def read(self) -> pd.DataFrame:
         if not self.path.exists():
             return pd.DataFrame(columns=COLUMNS)
-        rows = pd.read_csv(self.path)
-        if list(rows.columns) != COLUMNS:
-            other = sorted(set(rows.columns) ^ set(COLUMNS)) or "their order"
-            raise ValueError(f"results_dir={str(self.folder)!r} holds a results.csv with other columns ({other})")
-        return rows
+        text = self.path.read_text(encoding="utf8", errors="replace")
+        columns = text.partition("\n")[0].split(",")
+        if columns != COLUMNS:
+            other = sorted(set(columns) ^ set(COLUMNS)) or "their order"
+            raise ValueError(
+                f"results_dir={str(self.folder)!r} holds a results.csv with other columns ({other}): expected this "
+                "version's, or another results_dir"
+            )
+        return pd.read_csv(io.StringIO(text))
 
     def __contains__(self, key: dict) -> bool:
         return _key(key) in {_key(row) for row in self.read()[KEY].to_dict("records")}
@@ -278,10 +285,10 @@ class ResultsTable:
         with self.lock:
             if row in self:  # another sweep was faster
                 return
-            new = pd.DataFrame([row])[COLUMNS]
-            old = self.read()
+            old = self.path.read_text(encoding="utf8") if self.path.exists() else ",".join(COLUMNS) + "\n"
+            new = pd.DataFrame([row])[COLUMNS].to_csv(index=False, header=False, lineterminator="\n")
             part = self.path.with_suffix(".part")
-            (new if old.empty else pd.concat([old, new])).to_csv(part, index=False)
+            part.write_text(old + new, encoding="utf8")
             os.replace(part, self.path)
 
 
@@ -334,6 +341,16 @@ def check_sweep(pair, gammas, temperatures, max_new_tokens, repeats, verificatio
     if not isinstance(verification, str):
         raise TypeError(f"verification={verification!r}: expected a name, for the table")
     verifier(verification)
+
+
+def check_prompts(pair: Pair, **lists: Sequence[str]) -> None:
+    """Every prompt is one that both models take."""
+    for name, prompts in lists.items():
+        if isinstance(prompts, str) or not len(prompts):
+            raise ValueError(f"{name}={prompts!r}: expected a list of one or more sources")
+        for prompt in prompts:
+            for model in pair:
+                model.encode(prompt)
 
 
 def seconds_of(pair: Pair, action: Callable, *arguments) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .decoder import CachedDecoder
-from .drafting import Proposer, as_proposer
+from .drafting import DraftModel, Proposer, as_proposer
 from .models import Seq2Seq, Source
 from .sampling import Draws, SamplingRule, check_integer
 from .verification import Verifier, overlap, verifier
@@ -182,6 +182,8 @@ def speculative_generate(
     check_integer("gamma", gamma, minimum=0)
     check_length(target, max_new_tokens)
     proposer, passes_before = as_proposer(draft, target), getattr(draft, "passes", 0)
+    if isinstance(proposer, DraftModel):
+        check_length(proposer.model, max_new_tokens)
     inputs, draws = target.encode(source), draws or Draws(seed, target.device)
     decoder, out, probs = CachedDecoder(target), Generation(), []
     began = now(target)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from pathlib import Path
 
 import torch
@@ -127,7 +128,7 @@ class Seq2Seq:
 
     def _check_ids(self, ids: Sequence[int]) -> list[int]:
         try:
-            ids = [int(i) for i in ids]
+            ids = [index(i) for i in ids]
         except (TypeError, ValueError):
             raise TypeError(
                 f"source={ids!r}: expected a string, a list of token ids, or a dict of encoder inputs"

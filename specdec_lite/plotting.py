@@ -66,8 +66,10 @@ def plot_alpha(rows: pd.DataFrame) -> Figure:
                 part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=f"accepted ÷ examined, {label}"
             )
         low, high = rows.alpha.min(), rows.alpha.max()
+        moves = max(part.alpha.max() - part.alpha.min() for _, _, _, part in _series(rows))
+        verb = "hardly depends on" if moves < 0.1 else "moves with"
         axes.set(
-            title=f"Acceptance hardly depends on γ: α is {low:.2f} to {high:.2f}",
+            title=f"Acceptance {verb} γ: α is {low:.2f} to {high:.2f}",
             ylabel="acceptance per examined token",
         )
         axes.set_ylim(0, 1)
@@ -134,8 +136,9 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
         )
         n = sum(origin == "accepted" for origin in generation.origins)
         axes.set(title=f"{n} of {len(generation.origins)} tokens came from the draft", ylabel="probability under M_p")
-        axes.legend(loc="lower left", ncols=2)
         figure.tight_layout()
+        figure.legend(loc="outside lower center", ncols=5, fontsize=9)
+        figure.subplots_adjust(bottom=0.34)
         return figure
 
 
