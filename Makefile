@@ -9,6 +9,7 @@ READY  := $(VENV)/.ready
 # make results: the grid, and anything else for papermill, e.g. PARAMETERS="-p device cuda -p dtype bfloat16"
 GAMMAS       ?= [1, 2, 3, 4, 5, 6, 7, 8]
 TEMPERATURES ?= [0.0, 1.0]
+PROMPTS      ?= 15
 PARAMETERS   ?=
 
 # make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes
@@ -46,7 +47,7 @@ execute: $(READY)
 results: $(READY)
 	mkdir -p results
 	$(BIN)/papermill -k python3 notebooks/05_gamma_experiment.ipynb results/05_gamma_experiment.ipynb \
-		-p results_dir results -p prompts 30 -y "gammas: $(GAMMAS)" -y "temperatures: $(TEMPERATURES)" $(PARAMETERS)
+		-p results_dir results -p prompts $(PROMPTS) -y "gammas: $(GAMMAS)" -y "temperatures: $(TEMPERATURES)" $(PARAMETERS)
 	@echo "Results:" results/*.csv results/*.png
 
 test: $(READY)

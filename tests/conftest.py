@@ -1,0 +1,35 @@
+"""What all tests share: no network, one thread, and the tiny pairs."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+import torch
+
+import tiny
+
+torch.set_num_threads(1)  # more would only wait for each other on matrices of this size
+
+
+@pytest.fixture(scope="session", params=tiny.FAMILIES)
+def pair(request):
+    """The tiny T5 pair, then the tiny BART pair, float32."""
+    return tiny.tiny_pair(request.param)
+
+
+@pytest.fixture(scope="session")
+def t5_pair():
+    return tiny.tiny_pair("t5")
+
+
+@pytest.fixture(scope="session")
+def bart_pair():
+    return tiny.tiny_pair("bart")
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "real_cache: run with CachedDecoder itself where the module would remember logits"
+    )

@@ -1,0 +1,61 @@
+"""The pair that ships: on 200 English sentences all three ways to decode greedily give the same German."""
+
+from pathlib import Path
+
+import pytest
+
+import specdec_lite as sd
+from parity import differences, hugging_face, plain, speculative
+from specdec_lite.models import POCKET_PAIR
+
+SENTENCES = (Path(__file__).parent / "data" / "validation_200.txt").read_text(encoding="utf8").splitlines()
+LENGTH = 48
+
+
+@pytest.fixture(scope="module")
+def pocket():
+    return sd.load_pair()
+
+
+@pytest.fixture(scope="module")
+def expected(pocket):
+    """Plain greedy decoding of every sentence, once for all tests."""
+    return [plain(pocket.target, sentence, LENGTH) for sentence in SENTENCES]
+
+
+def test_two_hundred_distinct_sentences():
+    assert len(SENTENCES) == len(set(SENTENCES)) == 200
+
+
+def test_plain_decoding_equals_hugging_face_token_for_token(pocket, expected):
+    cases = [(s, hugging_face(pocket.target, s, LENGTH), got) for s, got in zip(SENTENCES, expected)]
+    assert not (found := differences(pocket.target, cases, LENGTH)), found
+
+
+@pytest.mark.parametrize("gamma", [1, 2, 4, 7, 12])
+def test_speculative_decoding_equals_plain_token_for_token(pocket, expected, gamma):
+    cases = [(s, want, speculative(pocket, s, gamma, LENGTH)) for s, want in zip(SENTENCES, expected)]
+    assert not (found := differences(pocket.target, cases, LENGTH)), found
+
+
+def test_translations_are_finished_and_differ(pocket, expected):
+    finished = [output for output in expected if output[-1] in pocket.target.eos_tokens]
+    assert len(finished) >= 190 and len(set(map(tuple, finished))) >= 180
+
+
+def test_draft_is_worth_having(pocket):
+    options = {"gamma": 4, "max_new_tokens": LENGTH, "temperature": 0.0}
+    runs = [sd.speculative_generate(*pocket, sentence, **options) for sentence in SENTENCES[::10]]
+    assert sum(g.overlap_sum for g in runs) / sum(g.examined for g in runs) > 0.5
+
+
+def test_shipped_weights_stay_within_their_budget():
+    sizes = [path.stat().st_size for path in POCKET_PAIR.rglob("*") if path.is_file()]
+    assert sizes and sum(sizes) <= 60e6 and max(sizes) <= 50e6
+
+
+def test_prompts_are_distinct_and_those_to_measure_on_are_kept_apart(pocket):
+    prompts = sd.load_prompts()
+    together = prompts["sweep"] + prompts["measure"]
+    assert len(set(together)) == len(together) and len(prompts["sweep"]) >= 30 and len(prompts["measure"]) >= 10
+    assert all(pocket.target.encode(text)["input_ids"].shape[1] > 20 for text in together), "a paragraph is longer"
