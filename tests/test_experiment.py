@@ -198,7 +198,7 @@ def lines(journal) -> list[dict]:
 def check(folder, journal) -> list[dict]:
     """The file parses, keys are unique, and every row that was finished is there with every value it had."""
     path = folder / "results.csv"
-    rows = list(csv.DictReader(path.open())) if path.exists() else []
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     kept = {tuple(row[name] for name in KEY): row for row in rows}
     assert len(kept) == len(rows) == len(ResultsTable(folder).read())
     for told in lines(journal):
