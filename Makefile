@@ -6,10 +6,11 @@ BIN    := $(VENV)/bin
 # The venv is ready when this file is newer than what decides its contents.
 READY  := $(VENV)/.ready
 
-# make results: the grid, and anything else for papermill, e.g. PARAMETERS="-p device cuda -p dtype bfloat16"
+# make results: the grid, how many of the 30 paragraphs (more: narrower intervals), and anything else for papermill,
+# e.g. PARAMETERS="-p device cuda -p dtype bfloat16"
 GAMMAS       ?= [1, 2, 3, 4, 5, 6, 7, 8]
 TEMPERATURES ?= [0.0, 1.0]
-PROMPTS      ?= 15
+PROMPTS      ?= 8
 PARAMETERS   ?=
 
 # make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes
