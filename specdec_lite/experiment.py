@@ -32,6 +32,7 @@ from .theory import finite_walltime_factor
 from .verification import verifier
 
 KEY = ["pair", "device", "dtype", "verification", "temperature", "gamma", "repeat"]
+BLOCK = 4  # steps timed together, about as many as a round drafts
 SETTINGS = ["prompts", "max_new_tokens", "seed"]  # rows of one file share these, or they could not be compared
 COLUMNS = [
     *KEY, *SETTINGS, "tokens", "target_passes", "draft_passes", "accepted", "examined", "alpha", "acceptance_rate",
@@ -229,15 +230,15 @@ def time_steps(pair: Pair, text: str, gammas: Sequence[int], temperature: float,
             decoder.extend(tokens[:-1])
         step(decoder)
 
-    def steps(decoder, times=4):
-        for _ in range(times):
+    def block(decoder):
+        for _ in range(BLOCK):
             step(decoder)
 
     turns = []
     for _ in range(repeats):
         # In blocks, as in a round: a draft's first step finds the processor's cache full of the target's weights.
-        unit = seconds_of(pair, steps, target) / 4
-        turn = {"unit": unit, "c": seconds_of(pair, steps, draft) / 4 / unit}
+        unit = seconds_of(pair, block, target) / BLOCK
+        turn = {"unit": unit, "c": seconds_of(pair, block, draft) / BLOCK / unit}
         turn |= {n: seconds_of(pair, step, target, n) / unit for n in gammas}
         turns.append(turn | {name: seconds / unit for name, seconds in start_times.items()})
     return turns
