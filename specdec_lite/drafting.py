@@ -81,5 +81,7 @@ def as_proposer(draft: Seq2Seq | Proposer, target: Seq2Seq) -> Proposer:
         return DraftModel(draft)
     missing = [name for name in ("start", "propose", "keep", "passes") if not hasattr(draft, name)]
     if missing:
-        raise TypeError(f"draft={draft!r}: expected a Seq2Seq or a Proposer, but it has no {', '.join(missing)}")
+        raise TypeError(
+            f"draft is a {type(draft).__name__}: expected a Seq2Seq or a Proposer, but it has no {', '.join(missing)}"
+        )
     return draft

@@ -33,7 +33,12 @@ from .verification import verifier
 
 KEY = ["pair", "device", "dtype", "verification", "temperature", "gamma", "repeat"]
 BLOCK = 4  # steps timed together, about as many as a round drafts
-SETTINGS = ["prompts", "max_new_tokens", "seed"]  # rows of one file share these, or they could not be compared
+SETTINGS = [
+    "prompts",
+    "prompts_id",
+    "max_new_tokens",
+    "seed",
+]  # rows of one file share these, or they could not be compared
 COLUMNS = [
     *KEY, *SETTINGS, "tokens", "target_passes", "draft_passes", "accepted", "examined", "alpha", "acceptance_rate",
     "tokens_per_target_pass", "seconds", "baseline_tokens", "baseline_seconds",
@@ -76,7 +81,9 @@ def run_gamma_sweep(
     check_sweep(pair, gammas, temperatures, max_new_tokens, repeats, verification, seed)
     check_prompts(pair, prompts=prompts, measure_prompts=measure_prompts)
     table = ResultsTable(results_dir)
-    settings = {"prompts": len(prompts), "max_new_tokens": max_new_tokens, "seed": seed}
+    settings = {
+        "prompts": len(prompts), "prompts_id": fingerprint(prompts), "max_new_tokens": max_new_tokens, "seed": seed
+    }  # fmt: skip
     table.check_settings(settings)
     common = {
         "pair": pair.name,
@@ -87,7 +94,8 @@ def run_gamma_sweep(
         common | {"verification": verification, "temperature": float(t), "gamma": g, "repeat": r}
         for t, r, g in product(temperatures, range(repeats), gammas)
     ]
-    todo = [key for key in grid if key not in table]
+    done = table.keys()
+    todo = [key for key in grid if _key(key) not in done]
     bench: Bench | None = None
     for key in tqdm(todo, desc="sweep", unit="row", disable=not progress):
         if bench is None or bench.temperature != key["temperature"]:
@@ -105,13 +113,12 @@ class Bench:
         self.options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
         self.measured = [self.plain(text, "measure", i) for i, text in enumerate(measure_prompts)]  # warms up, too
         spec = [self.speculative(text, 4, "token", "measure", i) for i, text in enumerate(measure_prompts)]
-        alpha = sum(g.overlap_sum for g in spec) / max(1, sum(g.examined for g in spec))
-        self.alpha = min(1.0, alpha)  # sums of float32 probabilities round, sometimes up
+        self.alpha = min(1.0, counts(spec)["alpha"])  # sums of float32 probabilities round, sometimes up
         self.costs = measure_costs(pair, measure_prompts, gammas, temperature=temperature, seed=seed)
-        # Two samples of plain decoding that no row uses: the noise floor's reference.
+        # Plain decoding, used by no row: with a row's own baseline these samples make the six pairs of its noise floor.
         self.references = [
             [self.plain(text, "reference", k, i).token_ids for i, text in enumerate(prompts)]
-            for k in range(2 if temperature > 0 else 0)
+            for k in range(3 if temperature > 0 else 0)
         ]
 
     def plain(self, text: str, *label) -> Generation:
@@ -276,8 +283,8 @@ class ResultsTable:
             )
         return pd.read_csv(io.StringIO(text))
 
-    def __contains__(self, key: dict) -> bool:
-        return _key(key) in {_key(row) for row in self.read()[KEY].to_dict("records")}
+    def keys(self) -> set[tuple]:
+        return {_key(row) for row in self.read()[KEY].to_dict("records")}
 
     def check_settings(self, settings: dict) -> None:
         for row in self.read()[SETTINGS].to_dict("records"):
@@ -290,13 +297,18 @@ class ResultsTable:
 
     def append(self, row: dict) -> None:
         with self.lock:
-            if row in self:  # another sweep was faster
+            if _key(row) in self.keys():  # another sweep was faster
                 return
             old = self.path.read_text(encoding="utf8") if self.path.exists() else ",".join(COLUMNS) + "\n"
             new = pd.DataFrame([row])[COLUMNS].to_csv(index=False, header=False, lineterminator="\n")
             part = self.path.with_suffix(".part")
             part.write_text(old + new, encoding="utf8")
             os.replace(part, self.path)
+
+
+def fingerprint(prompts: Sequence[str]) -> str:
+    """Tells one list of prompts from another in the table."""
+    return "sha256:" + hashlib.sha256(repr(list(prompts)).encode()).hexdigest()[:12]
 
 
 def counts(runs: list[Generation]) -> dict:

@@ -31,7 +31,10 @@ def token_histogram(sequences: Iterable[Sequence[int]], vocab: int) -> Tensor:
     """Relative frequency of every token id in all sequences together, ``(vocab,)`` float64."""
     counts = torch.zeros(vocab, dtype=torch.float64)
     for tokens in sequences:
-        counts += torch.bincount(torch.as_tensor(tokens, dtype=torch.long), minlength=vocab)
+        ids = torch.as_tensor(tokens, dtype=torch.long)
+        if len(ids) and not 0 <= ids.min() <= ids.max() < vocab:
+            raise ValueError(f"sequences holds token ids from {ids.min()} to {ids.max()}: expected 0 to {vocab - 1}")
+        counts += torch.bincount(ids, minlength=vocab)
     if counts.sum() == 0:
         raise ValueError("sequences: expected at least one token")
     return counts / counts.sum()

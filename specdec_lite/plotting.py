@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -28,7 +29,7 @@ STYLE = {
     "lines.linewidth": 2,
     "lines.markersize": 6,
 }
-# One colour and one marker per temperature.
+# One colour and one marker per temperature; a fifth temperature begins again.
 SERIES = [(COLOURS["bonus"], "o"), (COLOURS["residual"], "s"), (COLOURS["accepted"], "^"), (COLOURS["draft"], "D")]
 
 
@@ -46,7 +47,8 @@ def plot_speedup(rows: pd.DataFrame) -> Figure:
                     part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}"
                 )
         axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
-        axes.annotate("break-even", (rows.gamma.max(), 1), (0, 4), textcoords="offset points", ha="right", color="0.4")
+        # Right of the axes, where no curve can cover it.
+        axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
         best = rows.loc[rows.speedup.idxmax()]
         verdict = (
             f"is fastest at {best.speedup:.1f}×, with γ = {best.gamma:.0f}" if best.speedup > 1 else "does not pay here"
@@ -145,7 +147,7 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
 def _series(rows: pd.DataFrame):
     """One (label, colour, marker, rows) per temperature; repeats are averaged."""
     numbers = rows.groupby(["temperature", "gamma"], as_index=False).mean(numeric_only=True)
-    for (temperature, part), (colour, marker) in zip(numbers.groupby("temperature"), SERIES, strict=False):
+    for (temperature, part), (colour, marker) in zip(numbers.groupby("temperature"), cycle(SERIES), strict=False):
         yield f"T = {temperature:g}", colour, marker, part
 
 

@@ -99,6 +99,7 @@ def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
         (lambda: sd.total_variation([1, 0], [1, 0, 0]), "shapes"),
         (lambda: sd.js_divergence([[1, 0]], [1, 0]), "shapes"),
         (lambda: sd.token_histogram([[], []], 5), "sequences"),
+        (lambda: sd.token_histogram([[1, 5]], 5), "sequences"),
         (lambda: sd.js_noise_floor([[[1]]], 5), "samples has 1"),
         (lambda: sd.paired_bootstrap(lambda a: a, []), "columns"),
         (lambda: sd.paired_bootstrap(lambda: 0), "columns"),
