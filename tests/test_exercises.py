@@ -1,0 +1,96 @@
+"""Exercises: the stub gets a diagnosis, the folded solution passes, a typical mistake the message written for it."""
+
+import itertools
+import json
+import re
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+sys.path.insert(0, str(NOTEBOOKS))
+
+from check import chapter_3  # noqa: E402
+
+
+def exercise_cells() -> dict[str, str]:
+    """Tag, such as "exercise-3-1-stub", to the source of its cell, for all notebooks."""
+    found = {}
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            for tag in cell["metadata"].get("tags", []):
+                if tag.startswith("exercise-"):
+                    found[tag] = "".join(cell["source"])
+    return found
+
+
+CELLS = exercise_cells()
+EXERCISES = sorted({tag.rpartition("-")[0] for tag in CELLS})
+
+
+def said(source: str, capsys) -> str:
+    exec(source, {"itertools": itertools, "check": chapter_3})
+    return capsys.readouterr().out
+
+
+def test_every_exercise_has_a_stub_and_a_solution():
+    assert EXERCISES and {*CELLS} == {f"{name}-{part}" for name in EXERCISES for part in ("stub", "solution")}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_stub_is_diagnosed(name, capsys):
+    assert re.match("✗ .{20}", said(CELLS[f"{name}-stub"], capsys))
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_solution_passes(name, capsys):
+    imports = "from check import chapter_3 as check\n"
+    assert said(imports + CELLS[f"{name}-solution"], capsys) == "✓ right\n"
+
+
+def from_p(p, q):
+    shared = [min(a, b) for a, b in zip(p, q, strict=True)]
+    return [s + (1 - sum(shared)) * a for s, a in zip(shared, p, strict=True)]
+
+
+def verify(ratio=lambda p, q: p / q, passes=lambda u, ratio: u < ratio, rest=lambda p, q: max(p - q, 0)):
+    """Exercise 3.2's solution with one part exchanged."""
+
+    def function(p, q, x, u, v):
+        if passes(u, ratio(p[x], q[x])):
+            return x
+        weights = [rest(a, b) for a, b in zip(p, q, strict=True)]
+        sums = itertools.accumulate(w / sum(weights) for w in weights)
+        return next(i for i, total in enumerate(sums) if total > v)
+
+    return function
+
+
+MISTAKES = {
+    "draw from p": ("ex_3_1", from_p, "you draw from p"),
+    "residual not weighed": ("ex_3_1", lambda p, q: [min(a, b) + max(a - b, 0) / 2 for a, b in zip(p, q)], "sum to"),
+    "the other model": ("ex_3_1", lambda p, q: q, "not p"),
+    "divides by zero": ("ex_3_1", lambda p, q: [x / (p != q) for x in p], "ZeroDivisionError"),
+    "inverted ratio": ("ex_3_2", verify(ratio=lambda p, q: q / p if p else 2.0), "is your ratio q/p"),
+    "accept iff p >= q": ("ex_3_2", verify(passes=lambda u, ratio: ratio >= 1), "do not ask for p >= q"),
+    "redraw from p": ("ex_3_2", verify(rest=lambda p, q: p), "you draw from p"),
+    "residual of q": ("ex_3_2", verify(rest=lambda p, q: max(q - p, 0)), "is your residual q - p"),
+    "not strict": ("ex_3_2", verify(passes=lambda u, ratio: u <= ratio), "must be strict"),
+    "no bonus": ("ex_3_3", lambda alpha, gamma: sum(alpha**i for i in range(1, gamma + 1)), "target's own"),
+    "one too many": ("ex_3_3", lambda alpha, gamma: sum(alpha**i for i in range(gamma + 2)), "1 + alpha"),
+    "formula at 1": (
+        "ex_3_3",
+        lambda alpha, gamma: (1 - alpha ** (gamma + 1)) / (1 - alpha) if alpha != 1 else Fraction(0),
+        "alpha = 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_gets_the_message_written_for_it(mistake, capsys):
+    name, function, message = MISTAKES[mistake]
+    getattr(chapter_3, name)(function)
+    out = capsys.readouterr().out
+    assert out.startswith("✗ ") and message in out
