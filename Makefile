@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 # e.g. PARAMETERS="-p device cuda -p dtype bfloat16"
 GAMMAS       ?= [1, 2, 3, 4, 5, 6, 7, 8]
 TEMPERATURES ?= [0.0, 1.0]
-PROMPTS      ?= 8
+PROMPTS      ?= 6
 PARAMETERS   ?=
 
 # make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes

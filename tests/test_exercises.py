@@ -12,7 +12,9 @@ import pytest
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 
-from check import chapter_3  # noqa: E402
+from check import chapter_1, chapter_3, chapter_7  # noqa: E402
+
+CHECKERS = {"1": chapter_1, "3": chapter_3, "7": chapter_7}
 
 
 def exercise_cells() -> dict[str, str]:
@@ -30,8 +32,9 @@ CELLS = exercise_cells()
 EXERCISES = sorted({tag.rpartition("-")[0] for tag in CELLS})
 
 
-def said(source: str, capsys) -> str:
-    exec(source, {"itertools": itertools, "check": chapter_3})
+def said(tag: str, capsys) -> str:
+    """What the cell prints, run with the checkers of its chapter."""
+    exec(CELLS[tag], {"itertools": itertools, "check": CHECKERS[tag.split("-")[1]]})
     return capsys.readouterr().out
 
 
@@ -41,13 +44,12 @@ def test_every_exercise_has_a_stub_and_a_solution():
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_stub_is_diagnosed(name, capsys):
-    assert re.match("✗ .{20}", said(CELLS[f"{name}-stub"], capsys))
+    assert re.match("✗ .{20}", said(f"{name}-stub", capsys))
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_solution_passes(name, capsys):
-    imports = "from check import chapter_3 as check\n"
-    assert said(imports + CELLS[f"{name}-solution"], capsys) == "✓ right\n"
+    assert said(f"{name}-solution", capsys) == "✓ right\n"
 
 
 def from_p(p, q):
@@ -68,7 +70,25 @@ def verify(ratio=lambda p, q: p / q, passes=lambda u, ratio: u < ratio, rest=lam
     return function
 
 
+def kv_bytes(factor, source):
+    """Exercise 1.1's solution, with a factor and the source's part exchanged."""
+    return lambda **a: factor * a["layers"] * a["heads"] * a["d_kv"] * (source * a["source"] + a["written"]) * 4
+
+
+def dart(passes=lambda u, total: u < total):
+    def function(p, u):
+        return next(i for i, total in enumerate(itertools.accumulate(p)) if passes(u, total))
+
+    return function
+
+
 MISTAKES = {
+    "keys only": ("ex_1_1", kv_bytes(1, 1), "a key and a value"),
+    "no cross-attention": ("ex_1_1", kv_bytes(2, 0), "cross-attention"),
+    "float32 only": ("ex_1_1", kv_bytes(2, 1), "float32 only"),
+    "one token off": ("ex_1_2", lambda p, u: min(dart()(p, u) + 1, 2), "0.1, 0.4, 0.8"),
+    "dart at zero": ("ex_1_2", dart(lambda u, total: u <= total), "strictly"),
+    "dart past the end": ("ex_1_2", lambda p, u: sum(total <= u for total in itertools.accumulate(p)), "beyond that"),
     "draw from p": ("ex_3_1", from_p, "you draw from p"),
     "residual not weighed": ("ex_3_1", lambda p, q: [min(a, b) + max(a - b, 0) / 2 for a, b in zip(p, q)], "sum to"),
     "the other model": ("ex_3_1", lambda p, q: q, "not p"),
@@ -85,12 +105,16 @@ MISTAKES = {
         lambda alpha, gamma: (1 - alpha ** (gamma + 1)) / (1 - alpha) if alpha != 1 else Fraction(0),
         "alpha = 1",
     ),
+    "no refusals": ("ex_7_1", lambda p, q: [min(a, b) for a, b in zip(p, q, strict=True)], "sum to 7/10"),
+    "right rule": ("ex_7_1", lambda p, q: p, "this is p"),
+    "not squared": ("ex_7_2", lambda p, epsilon, z: z * p * (1 - p) / epsilon, "square root"),
+    "variance p": ("ex_7_2", lambda p, epsilon, z: z**2 * p / epsilon**2, "p(1 - p), not p"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistake_gets_the_message_written_for_it(mistake, capsys):
     name, function, message = MISTAKES[mistake]
-    getattr(chapter_3, name)(function)
+    getattr(CHECKERS[name.split("_")[1]], name)(function)
     out = capsys.readouterr().out
     assert out.startswith("✗ ") and message in out
