@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import statistics
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 
-from check import chapter_1, chapter_3, chapter_7  # noqa: E402
+from check import chapter_1, chapter_2, chapter_3, chapter_7  # noqa: E402
 
-CHECKERS = {"1": chapter_1, "3": chapter_3, "7": chapter_7}
+CHECKERS = {"1": chapter_1, "2": chapter_2, "3": chapter_3, "7": chapter_7}
 
 
 def exercise_cells() -> dict[str, str]:
@@ -34,7 +35,7 @@ EXERCISES = sorted({tag.rpartition("-")[0] for tag in CELLS})
 
 def said(tag: str, capsys) -> str:
     """What the cell prints, run with the checkers of its chapter."""
-    exec(CELLS[tag], {"itertools": itertools, "check": CHECKERS[tag.split("-")[1]]})
+    exec(CELLS[tag], {"itertools": itertools, "statistics": statistics, "check": CHECKERS[tag.split("-")[1]]})
     return capsys.readouterr().out
 
 
@@ -82,6 +83,11 @@ def dart(passes=lambda u, total: u < total):
     return function
 
 
+def price(of):
+    """Exercise 2.1's solution, with another average."""
+    return lambda times: {n: of(seconds) / of(times[1]) for n, seconds in times.items()}
+
+
 MISTAKES = {
     "keys only": ("ex_1_1", kv_bytes(1, 1), "a key and a value"),
     "no cross-attention": ("ex_1_1", kv_bytes(2, 0), "cross-attention"),
@@ -105,6 +111,16 @@ MISTAKES = {
         lambda alpha, gamma: (1 - alpha ** (gamma + 1)) / (1 - alpha) if alpha != 1 else Fraction(0),
         "alpha = 1",
     ),
+    "mean of times": ("ex_2_1", price(statistics.mean), "take the median"),
+    "fastest time": ("ex_2_1", price(min), "lucky"),
+    "per position": ("ex_2_1", lambda t: {n: price(statistics.median)(t)[n] / n for n in t}, "whole pass"),
+    "upside down": ("ex_2_1", lambda t: {n: 1 / v for n, v in price(statistics.median)(t).items()}, "upside down"),
+    "wrong key": ("ex_2_1", lambda t: t["one"], "raised KeyError"),
+    "settled token": ("ex_2_2", lambda f, b, w: int(f / b * w / 2), "one less"),
+    "bytes divide": ("ex_2_2", lambda f, b, w: int(f / b * 2 / w) - 1, "multiply n"),
+    "two bytes only": ("ex_2_2", lambda f, b, w: int(f / b * 2) - 1, "float32 only"),
+    "one operation": ("ex_2_2", lambda f, b, w: int(f / b * w) - 1, "2 FLOP"),
+    "below zero": ("ex_2_2", lambda f, b, w: int(f / b * w / 2) - 1, "not less"),
     "no refusals": ("ex_7_1", lambda p, q: [min(a, b) for a, b in zip(p, q, strict=True)], "sum to 7/10"),
     "right rule": ("ex_7_1", lambda p, q: p, "this is p"),
     "not squared": ("ex_7_2", lambda p, epsilon, z: z * p * (1 - p) / epsilon, "square root"),
