@@ -215,17 +215,22 @@ class Branching:
     def __init__(self, script=()):
         self.script, self.taken, self.unexplored, self.probability = script, (), [], F(1)
 
-    def token(self, row):
-        possible = [(i, x) for i, x in enumerate(row) if x]
+    def take(self, outcomes):
+        """One of the (outcome, probability) that can happen."""
+        possible = [(outcome, probability) for outcome, probability in outcomes if probability]
         here = len(self.taken)
         if here < len(self.script):
             choice = self.script[here]
         else:
             choice = 0
-            self.unexplored += [(*self.taken, i) for i in range(1, len(possible))]
+            self.unexplored += [(*self.taken, other) for other in range(1, len(possible))]
         self.taken += (choice,)
-        self.probability *= possible[choice][1]
-        return possible[choice][0]
+        outcome, probability = possible[choice]
+        self.probability *= probability
+        return outcome
+
+    def token(self, row):
+        return self.take(enumerate(row))
 
     def coin(self, heads):
         return self.token([1 - heads, heads]) == 1
@@ -244,20 +249,19 @@ class Sampling:
         return self.random.random() < heads
 
 
-def every_run(loop, p, q, gamma, length):
-    """All runs that can happen, as (probability, (tokens, passes, fresh))."""
+def every_path(run, branching=Branching):
+    """All results that run(draws) can have, each with its probability."""
     scripts = [()]
     while scripts:
-        draws = Branching(scripts.pop())
-        result = loop().run(p, q, gamma, length, draws)
-        yield draws.probability, result
+        draws = branching(scripts.pop())
+        yield run(draws), draws.probability
         scripts += draws.unexplored
 
 
 def emitted_law(loop, gamma=2, length=2):
     """The exact law of the emitted tokens: {sequence: Fraction}."""
     law = {}
-    for probability, (tokens, _, _) in every_run(loop, target, draft, gamma, length):
+    for (tokens, _, _), probability in every_path(lambda draws: loop().run(target, draft, gamma, length, draws)):
         law[tokens] = law.get(tokens, 0) + probability
     return law
 

@@ -33,12 +33,8 @@ from .verification import verifier
 
 KEY = ["pair", "device", "dtype", "verification", "temperature", "gamma", "repeat"]
 BLOCK = 4  # steps timed together, about as many as a round drafts
-SETTINGS = [
-    "prompts",
-    "prompts_id",
-    "max_new_tokens",
-    "seed",
-]  # rows of one file share these, or they could not be compared
+# Rows of one file share these, or they could not be compared.
+SETTINGS = ["prompts", "prompts_id", "max_new_tokens", "seed"]
 COLUMNS = [
     *KEY, *SETTINGS, "tokens", "target_passes", "draft_passes", "accepted", "examined", "alpha", "acceptance_rate",
     "tokens_per_target_pass", "seconds", "baseline_tokens", "baseline_seconds",

@@ -13,48 +13,26 @@ from itertools import product
 
 import torch
 
+import mutations
 import specdec_lite as sd
 import tiny
 from reference import adjusted
 
 
-class Branching:
-    """Draws with the methods of `Draws`, that follow a script and multiply up the probability of what happened."""
-
-    def __init__(self, script: tuple[int, ...] = ()):
-        self.script = script
-        self.taken: list[int] = []
-        self.unexplored: list[tuple[int, ...]] = []
-        self.probability = 1.0
+class Branching(mutations.Branching):
+    """The laboratory's branching draws, with the methods of `Draws`."""
 
     def token(self, probs: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(self._take(enumerate(probs.tolist())))
+        return torch.tensor(self.take(enumerate(probs.tolist())))
 
     def coins(self, heads: torch.Tensor) -> torch.Tensor:
         outcomes = product(*[((True, head), (False, 1 - head)) for head in heads.tolist()])
-        return torch.tensor(self._take(([c for c, _ in way], math.prod(p for _, p in way)) for way in outcomes))
-
-    def _take(self, outcomes):
-        possible = [(outcome, probability) for outcome, probability in outcomes if probability > 0]
-        here = len(self.taken)
-        if here < len(self.script):
-            choice = self.script[here]
-        else:
-            choice = 0
-            self.unexplored += [(*self.taken, other) for other in range(1, len(possible))]
-        self.taken.append(choice)
-        outcome, probability = possible[choice]
-        self.probability *= probability
-        return outcome
+        return torch.tensor(self.take(([c for c, _ in way], math.prod(p for _, p in way)) for way in outcomes))
 
 
 def every_path(generate: Callable[[Branching], sd.Generation]) -> Iterator[tuple[sd.Generation, float]]:
     """All generations that can happen, each with its probability."""
-    scripts = [()]
-    while scripts:
-        draws = Branching(scripts.pop())
-        yield generate(draws), draws.probability
-        scripts += draws.unexplored
+    return mutations.every_path(generate, Branching)
 
 
 def law(paths) -> dict[tuple[int, ...], float]:

@@ -4,17 +4,14 @@ import itertools
 import json
 import re
 import statistics
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from check import chapter_1, chapter_2, chapter_3, chapter_7
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-sys.path.insert(0, str(NOTEBOOKS))
-
-from check import chapter_1, chapter_2, chapter_3, chapter_7  # noqa: E402
-
 CHECKERS = {"1": chapter_1, "2": chapter_2, "3": chapter_3, "7": chapter_7}
 
 

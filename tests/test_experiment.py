@@ -108,12 +108,17 @@ def test_resuming_does_only_what_is_missing(rows, folder, t5_pair, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "other",
-    [{"seed": 1}, {"max_new_tokens": 9}, {"prompts": OPTIONS["prompts"][:3]}, {"prompts": OPTIONS["prompts"][::-1]}],
+    "other, named",
+    [
+        ({"seed": 1}, "seed"),
+        ({"max_new_tokens": 9}, "max_new_tokens"),
+        ({"prompts": OPTIONS["prompts"][:3]}, "prompts"),
+        ({"prompts": OPTIONS["prompts"][::-1]}, "prompts_id"),
+    ],
 )
 @pytest.mark.usefixtures("rows")
-def test_rows_measured_otherwise_do_not_share_a_file(folder, t5_pair, other):
-    with pytest.raises(ValueError, match=f"^{next(iter(other))}.*=.*results_dir.*expected"):
+def test_rows_measured_otherwise_do_not_share_a_file(folder, t5_pair, other, named):
+    with pytest.raises(ValueError, match=f"^{named}=.*results_dir.*expected"):
         sd.run_gamma_sweep(t5_pair, results_dir=folder, **(OPTIONS | other))
 
 

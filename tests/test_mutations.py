@@ -1,12 +1,8 @@
 """The mutation lab: exact biases, and which test catches which wrong implementation."""
 
-import sys
 from fractions import Fraction as F
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 
 import mutations as lab
 

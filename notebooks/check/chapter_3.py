@@ -8,6 +8,7 @@ P = [Fraction(5, 10), Fraction(3, 10), Fraction(2, 10)]
 Q = [Fraction(2, 10), Fraction(5, 10), Fraction(3, 10)]
 SHARED = [min(a, b) for a, b in zip(P, Q, strict=True)]
 REFUSED = 1 - sum(SHARED)
+DRAWN_FROM_P = [s + REFUSED * a for s, a in zip(SHARED, P, strict=True)]  # the law if a refusal draws from p
 
 
 @checker
@@ -16,7 +17,7 @@ def ex_3_1(emitted) -> str | None:
     law = list(emitted(P, Q))
     if law == SHARED:
         return f"this is the accepted part only, and sums to {sum(SHARED)}: where does a refused draft's mass go?"
-    if law == [s + REFUSED * a for s, a in zip(SHARED, P, strict=True)]:
+    if law == DRAWN_FROM_P:
         return "after a refusal you draw from p; the refusal says where q was too eager: draw from max(p - q, 0)"
     if sum(law) != 1:
         return f"the probabilities sum to {sum(law)}: divide the residual by its sum, and weigh it by the refusals"

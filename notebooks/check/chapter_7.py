@@ -3,21 +3,18 @@
 from fractions import Fraction as F
 
 from . import checker
-
-P, Q = [F(5, 10), F(3, 10), F(2, 10)], [F(2, 10), F(5, 10), F(3, 10)]
+from .chapter_3 import DRAWN_FROM_P, P, Q
 
 
 @checker
 def ex_7_1(emitted) -> str | None:
     """The law of the wrong rule that draws from p after a refusal."""
-    shared = [min(a, b) for a, b in zip(P, Q, strict=True)]
-    refused = 1 - sum(shared)
     law = list(emitted(P, Q))
     if law == P:
         return "this is p, the law of the right rule; the wrong one draws from p, not from the residual, on refusal"
     if sum(law) != 1:
         return f"the probabilities sum to {sum(law)}: each refusal emits a token, too, so add refused · p"
-    if law != [s + refused * a for s, a in zip(shared, P, strict=True)]:
+    if law != DRAWN_FROM_P:
         return "it sums to 1, but is not min(p, q) + refused · p: compare token by token"
     return None
 
