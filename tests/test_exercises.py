@@ -5,14 +5,15 @@ import json
 import re
 import statistics
 from fractions import Fraction
+from operator import truediv
 from pathlib import Path
 
 import pytest
 
-from check import chapter_1, chapter_2, chapter_3, chapter_7
+from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_7
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-CHECKERS = {"1": chapter_1, "2": chapter_2, "3": chapter_3, "7": chapter_7}
+CHECKERS = {"1": chapter_1, "2": chapter_2, "3": chapter_3, "4": chapter_4, "5": chapter_5, "7": chapter_7}
 
 
 def exercise_cells() -> dict[str, str]:
@@ -85,6 +86,48 @@ def price(of):
     return lambda times: {n: of(seconds) / of(times[1]) for n, seconds in times.items()}
 
 
+def round_times(passes, wide=1.3):
+    """Exercise 4.3's solution, with the passes of a round one at a time and the price of a wide one exchanged."""
+
+    def function(accepted, gamma, c, v):
+        guessing = gamma * c * len(accepted)
+        return guessing + sum(passes(k, gamma) for k in accepted), guessing + wide * len(accepted)
+
+    return function
+
+
+def accepted_per(examined):
+    """Exercise 5.1's solution, with the count of a round's examined positions exchanged."""
+    return lambda rounds: sum(n for _, n in rounds) / sum(examined(drafted, n) for drafted, n in rounds)
+
+
+def emitted(alpha, gamma):
+    return sum(alpha**i for i in range(gamma + 1))
+
+
+def best_gamma(tokens=emitted, v=lambda v, gamma: v(gamma), also=0):
+    """Exercise 5.2's solution, with the tokens of a round, v, or the answer of plain decoding exchanged."""
+
+    def function(alpha, c, width, gammas):
+        return max([also, *gammas], key=lambda gamma: tokens(alpha, gamma) / (gamma * c + v(width, gamma)))
+
+    return function
+
+
+def interval(ratio, low=0.025, high=0.975):
+    """Exercise 5.3's solution, with the ratio of one pick or the two ends exchanged."""
+
+    def function(base, spec, picks):
+        ratios = sorted(ratio(base, spec, pick) for pick in picks)
+        return tuple(ratios[round(share * (len(ratios) - 1))] for share in (low, high))
+
+    return function
+
+
+def of_sums(base, spec, pick):
+    return sum(base[i] for i in pick) / sum(spec[i] for i in pick)
+
+
 MISTAKES = {
     "keys only": ("ex_1_1", kv_bytes(1, 1), "a key and a value"),
     "no cross-attention": ("ex_1_1", kv_bytes(2, 0), "cross-attention"),
@@ -108,6 +151,29 @@ MISTAKES = {
         lambda alpha, gamma: (1 - alpha ** (gamma + 1)) / (1 - alpha) if alpha != 1 else Fraction(0),
         "alpha = 1",
     ),
+    "last token fed": ("ex_4_1", lambda L, n, k: (L + k + 1, L + k + 1), "in neither cache"),
+    "last token not fed": ("ex_4_1", lambda L, n, k: (L + k - 1, L + k - 1), "stays: L + k"),
+    "no rollback": ("ex_4_1", lambda L, n, k: (L + n, L + n - 1), "before the rollback"),
+    "text only": ("ex_4_1", lambda L, n, k: (L, L), "L = 10, n = 4, k = 2"),
+    "no hole": ("ex_4_1", lambda L, n, k: (L + k, L + k), "its own last guess"),
+    "target short": ("ex_4_1", lambda L, n, k: (min(L + k, L + n - 1),) * 2, "the draft lacks one"),
+    "refused guess emitted": ("ex_4_2", lambda d, n, t, e: [*d, t], "the third guess was refused"),
+    "no token of the target's": ("ex_4_2", lambda d, n, t, e: d[:n], "adds 5, 6, 9"),
+    "bonus after EOS": ("ex_4_2", lambda d, n, t, e: [*d[:n], t], "no bonus token"),
+    "EOS dropped": ("ex_4_2", lambda d, n, t, e: d[: d.index(e)] if e in d else [*d[:n], t], "keep it"),
+    "EOS replaced": ("ex_4_2", lambda d, n, t, e: [t] if e in d else [*d[:n], t], "expected 5 and the EOS"),
+    "refused EOS": ("ex_4_2", lambda d, n, t, e: d[: d.index(e) + 1] if e in d else [*d[:n], t], "was refused"),
+    "nothing without guesses": (
+        "ex_4_2",
+        lambda d, n, t, e: d[:n] if not d or d[n - 1] == e else [*d[:n], t],
+        "without guesses",
+    ),
+    "guessing is free": ("ex_4_3", lambda a, g, c, v: (sum(k + 1 for k in a), v * len(a)), "not free"),
+    "own token free": ("ex_4_3", round_times(lambda k, gamma: k), "costs a pass, too"),
+    "no early stop": ("ex_4_3", round_times(lambda k, gamma: gamma + 1), "first refusal"),
+    "one pass each": ("ex_4_3", round_times(lambda k, gamma: 1), "make 10.2"),
+    "width free": ("ex_4_3", round_times(lambda k, gamma: k + 1, wide=1), "costs v"),
+    "width twice": ("ex_4_3", round_times(lambda k, gamma: k + 1, wide=2.6), "make 5.1"),
     "mean of times": ("ex_2_1", price(statistics.mean), "take the median"),
     "fastest time": ("ex_2_1", price(min), "lucky"),
     "per position": ("ex_2_1", lambda t: {n: price(statistics.median)(t)[n] / n for n in t}, "whole pass"),
@@ -118,6 +184,36 @@ MISTAKES = {
     "two bytes only": ("ex_2_2", lambda f, b, w: int(f / b * 2) - 1, "float32 only"),
     "one operation": ("ex_2_2", lambda f, b, w: int(f / b * w) - 1, "2 FLOP"),
     "below zero": ("ex_2_2", lambda f, b, w: int(f / b * w / 2) - 1, "not less"),
+    "by drafted": ("ex_5_1", accepted_per(lambda drafted, n: drafted), "after a refusal nobody looks"),
+    "refusal in every round": ("ex_5_1", accepted_per(lambda drafted, n: n + 1), "there was none"),
+    "gamma fixed": ("ex_5_1", accepted_per(lambda drafted, n: n + (n < 4)), "that round's own number"),
+    "tokens per pass": ("ex_5_1", lambda rounds: sum(n + 1 for _, n in rounds) / len(rounds), "of at least 1"),
+    "mean over drafted": ("ex_5_1", lambda rounds: statistics.mean(n / d for d, n in rounds), "divide sums"),
+    "mean over examined": (
+        "ex_5_1",
+        lambda rounds: statistics.mean(n / min(n + 1, d) for d, n in rounds),
+        "divide sums",
+    ),
+    "refused share": ("ex_5_1", lambda rounds: 1 - accepted_per(lambda d, n: min(n + 1, d))(rounds), "by hand"),
+    "time forgotten": ("ex_5_2", lambda alpha, c, v, gammas: max(gammas), "divide the tokens"),
+    "refusal ends nothing": ("ex_5_2", best_gamma(lambda alpha, gamma: 1 + gamma * alpha), "a refusal ends the round"),
+    "own token forgotten": ("ex_5_2", best_gamma(lambda alpha, gamma: emitted(alpha, gamma) - 1), "target's own, too"),
+    "v is 1": ("ex_5_2", best_gamma(v=lambda v, gamma: 1), "you take v = 1"),
+    "v at one gamma": ("ex_5_2", best_gamma(v=lambda v, gamma: v(1)), "at one γ only"),
+    "draft steps": ("ex_5_2", lambda a, c, v, g: best_gamma()(a, c, lambda n: v(n) + c, g), "right is [5, 5, 3]"),
+    "plain decoding forgotten": ("ex_5_2", best_gamma(also=1), "the answer is 0"),
+    "single paragraphs": (
+        "ex_5_3",
+        lambda base, spec, picks: (min(map(truediv, base, spec)), max(map(truediv, base, spec))),
+        "sum over each pick",
+    ),
+    "mean of ratios": ("ex_5_3", interval(lambda b, s, pick: statistics.mean(b[i] / s[i] for i in pick)), "divide the"),
+    "speed-down": ("ex_5_3", interval(lambda base, spec, pick: of_sums(spec, base, pick)), "upside down"),
+    "pick as a set": ("ex_5_3", interval(lambda base, spec, pick: of_sums(base, spec, {*pick})), "counts twice"),
+    "not paired": ("ex_5_3", interval(lambda b, s, pick: sum(b[i] for i in pick) / sum(s)), "not paired"),
+    "extremes": ("ex_5_3", interval(of_sums, 0, 1), "the extremes"),
+    "90 %": ("ex_5_3", interval(of_sums, 0.05, 0.95), "90 % interval"),
+    "high before low": ("ex_5_3", interval(of_sums, 0.975, 0.025), "right is 1.08 to 1.42"),
     "no refusals": ("ex_7_1", lambda p, q: [min(a, b) for a, b in zip(p, q, strict=True)], "sum to 7/10"),
     "right rule": ("ex_7_1", lambda p, q: p, "this is p"),
     "not squared": ("ex_7_2", lambda p, epsilon, z: z * p * (1 - p) / epsilon, "square root"),
