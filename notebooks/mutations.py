@@ -5,9 +5,11 @@ a cursor remembers what it was fed, as a cache does. A mutation is a subclass th
 """
 
 from fractions import Fraction as F
+from math import log
 from random import Random
+from typing import NamedTuple
 
-P0, Q0, Q1 = ([F(n, 10) for n in row] for row in ((5, 3, 2), (2, 5, 3), (4, 3, 3)))
+P0, Q0, Q1 = ([F(n, 10) for n in row] for row in ((5, 3, 2), (2, 5, 3), (6, 2, 2)))
 SOURCE = (2, 1, 2, 1)
 
 
@@ -22,7 +24,7 @@ def target(source, context):
 
 
 def draft(source, context):
-    return turned(Q1 if len(context) % 2 else Q0, source, context)
+    return turned(Q1 if context else Q0, source, context)
 
 
 def greedy(model):
@@ -35,15 +37,26 @@ class Cursor:
 
     def __init__(self, model, source):
         self.model, self.source, self.fed = model, source, ()
+        self.length = 0  # what the loop believes to be fed; rollback forgets the difference, as a cache does
 
     def row(self):
         return self.model(self.source, self.fed)
 
     def feed(self, tokens):
         self.fed += tuple(tokens)
+        self.length += len(tokens)
 
     def rollback(self, length):
-        self.fed = self.fed[:length]
+        self.fed = self.fed[: len(self.fed) - (self.length - length)]
+        self.length = length
+
+
+class Run(NamedTuple):
+    tokens: tuple
+    passes: int  # of the target
+    fresh: bool  # did every row equal a fresh one?
+    accepted: int
+    examined: int  # drafted positions that the rule looked at
 
 
 class Right:
@@ -51,22 +64,24 @@ class Right:
 
     cursor = Cursor
 
-    def run(self, p_model, q_model, gamma, length, draws):
-        """Emit `length` tokens. Returns (tokens, target passes, whether every row equalled a fresh one)."""
+    def run(self, p_model, q_model, gamma, length, draws, most=None):
+        """Emit `length` tokens, or what `most` target passes give."""
         big, small = self.cursor(p_model, SOURCE), Cursor(q_model, SOURCE)
-        out, passes, fresh = (), 0, True
-        self.begin(draws)
-        while len(out) < length:
+        out, passes, fresh, accepted, examined = (), 0, True, 0, 0
+        self.begin()
+        while len(out) < length and passes != most:
             drafted, claimed = (), []
-            small.feed(out[len(small.fed) + self.hole(small, out) :])
-            for _ in range(gamma):
+            self.before_drafting(small, out)
+            small.feed(out[small.length :])  # after full acceptance two: the last drafted token and the bonus
+            ahead = min(gamma, length - len(out))
+            for _ in range(ahead):
                 q = small.row()
                 fresh &= q == q_model(SOURCE, out + drafted)
                 x = draws.token(self.drawn_from(q))
                 if self.drops(q, x):
                     break
                 drafted, claimed = (*drafted, x), [*claimed, self.claims(q)]
-                if len(drafted) < gamma:
+                if len(drafted) < ahead:
                     small.feed([x])  # the last one is fed when it is known to stand
             rows = []
             for i in range(len(drafted) + 1):
@@ -78,22 +93,23 @@ class Right:
             while n < len(drafted) and self.coin(draws, self.accept(rows[n], claimed[n], drafted[n])):
                 n += 1
             kept, full = drafted[:n], n == len(drafted)
+            accepted, examined = accepted + n, examined + n + (not full)
             big.rollback(len(out) + n)
-            small.rollback(len(out) + n)
-            self.full = full and n > 0
+            small.rollback(min(len(out) + n, small.length))
             after = rows[n] if full else self.after_refusal(rows[n], claimed[n])
-            new = () if full and n and self.forgets_bonus else (draws.token(after),)
+            ends = len(out) + n == length or (full and n and self.forgets_bonus)
+            new = () if ends else (draws.token(after),)
             out += kept + new
             big.feed(new)
-        return out[:length], passes, fresh
+        return Run(out, passes, fresh, accepted, examined)
 
     forgets_bonus = False
 
-    def begin(self, draws):
-        self.full = False
+    def begin(self):
+        pass
 
-    def hole(self, small, out):
-        return 0
+    def before_drafting(self, small, out):
+        pass
 
     def drawn_from(self, q):
         return q
@@ -167,22 +183,21 @@ class ForgetsBonus(Right):
 
 
 class DraftHole(Right):
-    def hole(self, small, out):
-        return int(self.full and len(small.fed) < len(out))
+    def before_drafting(self, small, out):
+        small.length = max(len(out) - 1, 0)  # "all but the last token was fed"
 
 
 class CropsSource(Right):
     class cursor(Cursor):
         def rollback(self, length):
             super().rollback(length)
-            self.source = self.source[:length]
+            self.source = self.source[: length + 1]  # the start token, which a real cache holds too, counts
 
 
 class OneSeed(Right):
     """One uniform u for all coins: each coin narrows the interval in which u must lie."""
 
-    def begin(self, draws):
-        super().begin(draws)
+    def begin(self):
         self.low, self.high = F(0), F(1)
 
     def coin(self, draws, heads):
@@ -261,9 +276,20 @@ def every_path(run, branching=Branching):
 def emitted_law(loop, gamma=2, length=2):
     """The exact law of the emitted tokens: {sequence: Fraction}."""
     law = {}
-    for (tokens, _, _), probability in every_path(lambda draws: loop().run(target, draft, gamma, length, draws)):
-        law[tokens] = law.get(tokens, 0) + probability
+    for run, probability in every_path(lambda draws: loop().run(target, draft, gamma, length, draws)):
+        law[run.tokens] = law.get(run.tokens, 0) + probability
     return law
+
+
+def costs(loop, q_model=draft, passes=2):
+    """Accepted per examined position and tokens per target pass, at gamma = 2, expected over a run's first passes."""
+    accepted = examined = tokens = F(0)
+    longest = 3 * passes
+    for run, probability in every_path(lambda draws: loop().run(target, q_model, 2, longest, draws, passes)):
+        accepted += probability * run.accepted
+        examined += probability * run.examined
+        tokens += probability * len(run.tokens)
+    return accepted / examined, tokens / passes
 
 
 def target_law(length=2):
@@ -284,23 +310,23 @@ def one_step(loop):
 
 
 def sequences(loop):
-    return distance(emitted_law(loop, 2, 3), target_law(3)) == 0
+    return distance(emitted_law(loop, 2, 4), target_law(4)) == 0
 
 
 def greedy_parity(loop):
     plain = ()
     for _ in range(12):
         plain += (greedy(target)(SOURCE, plain).index(1),)
-    return loop().run(greedy(target), greedy(draft), 2, 12, Sampling(0))[0] == plain
+    return loop().run(greedy(target), greedy(draft), 2, 12, Sampling(0)).tokens == plain
 
 
 def cache_is_fresh(loop):
-    return all(loop().run(target, draft, 2, 12, Sampling(seed))[2] for seed in range(20))
+    return all(loop().run(target, draft, 2, 12, Sampling(seed)).fresh for seed in range(20))
 
 
 def passes_when_equal(loop):
     """With draft = target nothing is refused: 12 tokens at gamma = 2 are 4 passes."""
-    return all(loop().run(target, target, 2, 12, Sampling(seed))[1] == 4 for seed in range(20))
+    return all(loop().run(target, target, 2, 12, Sampling(seed)).passes == 4 for seed in range(20))
 
 
 def chi_square(counts, law):
@@ -310,10 +336,16 @@ def chi_square(counts, law):
     return statistic, freedom * (1 - 2 / (9 * freedom) + 4.265 * (2 / (9 * freedom)) ** 0.5) ** 3
 
 
+def g_statistic(counts, law):
+    """2 Σ observed · ln(observed/expected), for which the limit of `chi_square` holds, too."""
+    n = sum(counts.values())
+    return 2 * sum(k * log(k / (n * float(law[x]))) for x, k in counts.items() if k)
+
+
 def chi_square_test(loop, samples=3000):
     counts, draws = {}, Sampling(1)
     for _ in range(samples):
-        tokens = loop().run(target, draft, 2, 3, draws)[0]
+        tokens = loop().run(target, draft, 2, 3, draws).tokens
         counts[tokens] = counts.get(tokens, 0) + 1
     statistic, limit = chi_square(counts, target_law(3))
     return statistic < limit

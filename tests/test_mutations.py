@@ -1,10 +1,19 @@
-"""The mutation lab: exact biases, and which test catches which wrong implementation."""
+"""The mutation lab: exact biases and costs, and which test catches which bug, in tables and in real caches."""
 
+import json
+import math
 from fractions import Fraction as F
+from pathlib import Path
 
 import pytest
+import torch
 
+import enumerate_law
 import mutations as lab
+import specdec_lite as sd
+import tiny
+
+CHAPTER = Path(__file__).parents[1] / "notebooks" / "07_is_it_lossless.ipynb"
 
 CAUGHT = {  # one step, sequences, greedy, cache, passes, chi-square
     "right": "......",
@@ -18,7 +27,7 @@ CAUGHT = {  # one step, sequences, greedy, cache, passes, chi-square
     "unsure draft token dropped": "XX..XX",
     "bonus token forgotten": "....X.",
     "hole in the draft's cache": "...XX.",
-    "source cropped on rollback": ".X.X..",
+    "source cropped on rollback": ".XXXXX",
     "one uniform for all coins": ".X...X",
 }
 
@@ -45,3 +54,124 @@ def test_matrix():
 )
 def test_exact_bias_of_one_step(name, bias):
     assert lab.distance(lab.emitted_law(lab.MUTATIONS[name], 1, 1), lab.target_law(1)) == bias
+
+
+@pytest.mark.parametrize("name", ["right", "bonus token forgotten", "hole in the draft's cache"])
+def test_bugs_without_bias_keep_the_law_beyond_a_fully_accepted_round(name):
+    # At gamma = 2 full acceptance emits up to three tokens; what the hole does to the draft shows in the fourth.
+    loop = lab.MUTATIONS[name]
+    assert lab.emitted_law(loop, 1, 4) == lab.emitted_law(loop, 2, 4) == lab.target_law(4)
+
+
+def test_costs_of_the_right_loop_by_hand():
+    # The draft's overlap is 7/10 at the start of a text and 9/10 after it, whatever the context.
+    accepted = {1: F(7, 10) * (1 + F(9, 10)), 2: F(9, 10) * (1 + F(9, 10))}
+    examined = {1: 1 + F(7, 10), 2: 1 + F(9, 10)}
+    assert lab.costs(lab.Right, passes=1) == (accepted[1] / examined[1], 1 + accepted[1])
+    assert lab.costs(lab.Right) == (sum(accepted.values()) / sum(examined.values()), 1 + sum(accepted.values()) / 2)
+
+
+def test_speed_is_no_sign_of_the_law():
+    rate, tokens = lab.costs(lab.Right)
+    assert lab.costs(lab.ResampleFromP) == (rate, tokens)
+    for faster in (lab.RatioInverted, lab.OneSeed):
+        assert all(wrong > right for wrong, right in zip(lab.costs(faster), (rate, tokens), strict=True))
+    assert lab.costs(lab.AcceptIfLikelier) < (rate / 2, tokens / 2)
+
+
+def test_bugs_without_bias_cost_speed_with_the_target_as_its_own_draft():
+    assert lab.costs(lab.Right, lab.target) == (1, 3)
+    assert lab.costs(lab.ForgetsBonus, lab.target) == (1, 2)
+    assert lab.costs(lab.DraftHole, lab.target, passes=1) == (1, 3)  # the first round makes the hole
+    assert all(hole < right for hole, right in zip(lab.costs(lab.DraftHole, lab.target), (1, 3), strict=True))
+    assert all(hole < right for hole, right in zip(lab.costs(lab.DraftHole), lab.costs(lab.Right), strict=True))
+
+
+@pytest.mark.parametrize("name", lab.MUTATIONS)
+def test_costs_agree_with_counts_of_sampled_runs(name):
+    draws, runs = lab.Sampling(0), 2000
+    sampled = [lab.MUTATIONS[name]().run(lab.target, lab.draft, 2, 6, draws, 2) for _ in range(runs)]
+    rate, tokens = lab.costs(lab.MUTATIONS[name])
+    assert sum(r.accepted for r in sampled) / sum(r.examined for r in sampled) == pytest.approx(float(rate), abs=0.03)
+    assert sum(len(r.tokens) for r in sampled) / sum(r.passes for r in sampled) == pytest.approx(
+        float(tokens), abs=0.06
+    )
+
+
+def test_what_the_hole_hides_is_one_token_and_nothing_else():
+    small = lab.Cursor(lab.target, lab.SOURCE)
+    small.feed((0, 1))  # of three drafted tokens 0, 1, 2 the last is never fed; the bonus is 1
+    lab.DraftHole().before_drafting(small, (0, 1, 2, 1))
+    small.feed((0, 1, 2, 1)[small.length :])
+    assert (small.fed, small.length) == ((0, 1, 1), 4)
+    small.feed((2, 2))
+    small.rollback(5)
+    assert (small.fed, small.length) == ((0, 1, 1, 2), 5)
+
+
+def test_g_statistic():
+    law = {"a": F(1, 2), "b": F(1, 4), "c": F(1, 4)}
+    assert lab.g_statistic({"a": 50, "b": 25, "c": 25}, law) == 0
+    assert lab.g_statistic({"a": 60, "b": 40, "c": 0}, law) == pytest.approx(120 * math.log(1.2) + 80 * math.log(1.6))
+    near = {"a": 5050, "b": 2480, "c": 2470}  # near the law the two statistics are one
+    assert lab.g_statistic(near, law) == pytest.approx(lab.chi_square(near, law)[0], rel=0.02)
+
+
+# --- The cache bugs, in real caches: the chapter's own classes and tests, on tiny models. ---
+
+
+def chapter(pair: sd.Pair, text) -> dict:
+    """The names that the chapter's cells on real caches define, with these models for the pocket pair."""
+    names = {"sd": sd, "torch": torch, "pair": pair, "text": text, "max_new_tokens": 20, "seed": 0}
+    for cell in json.loads(CHAPTER.read_text())["cells"]:
+        if "real-cache" in cell["metadata"].get("tags", []):
+            exec("".join(cell["source"]), names)
+    return names
+
+
+def test_real_cache_bugs_and_the_tests_that_see_them(pair, capsys):
+    texts = tiny.sources(3, seed=3)
+    names = chapter(pair, texts[0])
+    capsys.readouterr()
+    verdicts = {name: names["verdict"](texts, **parts) for name, parts in names["broken"].items()}
+    found = {name: (*row[:3], round(row[3], 3) == 1) for name, row in verdicts.items()}
+    assert found == {  # greedy parity, target's rows fresh, draft's rows fresh, alpha = 1 with draft = target
+        "right": (True, True, True, True),
+        "hole in the draft's cache": (True, True, False, False),
+        "source cropped on rollback": (False, False, True, False),
+        "refused tokens kept": (False, False, True, True),
+    }
+
+
+def test_hole_in_a_real_cache_costs_passes_and_no_token(pair, capsys):
+    names, texts = chapter(pair, tiny.sources(1)[0]), tiny.sources(8, seed=5)
+    capsys.readouterr()
+
+    def twins(**parts):
+        return [names["generate"](text, pair.target, temperature=0.0, **parts)[0] for text in texts]
+
+    right, hole = twins(), twins(**names["broken"]["hole in the draft's cache"])
+    assert [run.token_ids for run in hole] == [run.token_ids for run in right]
+    assert all(run.accepted == run.examined for run in right)
+    assert sum(run.target_passes for run in hole) > sum(run.target_passes for run in right)
+
+
+def test_exact_law_of_the_package_with_a_broken_cache(monkeypatch, capsys):
+    pair = tiny.tiny_pair(seed=7, vocab=4, dtype=torch.float64, sharpness=1.2, noise=0.3, suppress_tokens=[tiny.PAD])
+    source, options = [3, 2, 3], {"gamma": 1, "max_new_tokens": 4}
+    right = enumerate_law.target_law(pair.target, source, sd.SamplingRule(), 4)
+    broken, bias, accepted = chapter(pair, source)["broken"], {}, {}
+    capsys.readouterr()
+    for name, parts in broken.items():
+        draft, cursor = parts.get("draft", sd.DraftModel), parts.get("cursor", sd.CachedDecoder)
+        monkeypatch.setattr("specdec_lite.generation.CachedDecoder", cursor)
+
+        def generate(draws, draft=draft):
+            return sd.speculative_generate(pair.target, draft(pair.draft), source, draws=draws, **options)
+
+        paths = list(enumerate_law.every_path(generate))
+        bias[name] = enumerate_law.distance(enumerate_law.law(paths), right)
+        accepted[name] = sum(probability * run.accepted for run, probability in paths)
+    assert max(bias["right"], bias["hole in the draft's cache"]) < 1e-12
+    assert min(bias["source cropped on rollback"], bias["refused tokens kept"]) > 1e-3
+    assert abs(accepted["hole in the draft's cache"] - accepted["right"]) > 1e-3  # the hole was there
