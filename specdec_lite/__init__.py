@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from .compiled import compile_pair
 from .decoder import CachedDecoder
 from .display import show_tokens
 from .drafting import DraftModel, Proposal, Proposer

@@ -30,6 +30,11 @@ class CachedDecoder:
         self.length = self.passes = self.encoder_runs = 0
         self.cache = None
 
+    @classmethod
+    def on(cls, model: Seq2Seq) -> CachedDecoder:
+        """A cursor on a model: of the model's own kind if it brings one (`compiled`), else of this one."""
+        return getattr(model, "cursor", cls)(model)
+
     def start(self, inputs: dict[str, Tensor]) -> None:
         """Run the encoder once and begin with an empty cache. `inputs` as `Seq2Seq.encode` returns them."""
         self.attention_mask = inputs.get("attention_mask")
@@ -49,22 +54,30 @@ class CachedDecoder:
         tokens = torch.as_tensor(token_ids, dtype=torch.long, device=self.device)
         if tokens.ndim != 1 or not len(tokens):
             raise ValueError(f"token_ids has shape {tuple(tokens.shape)}: expected (n,) with n >= 1")
-        logits = self.model.hf_model(
+        logits = self.forward(tokens)
+        self.length += len(tokens)
+        self.passes += 1
+        return logits
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The model's own forward, so that what a family does to its logits is done."""
+        return self.model.hf_model(
             encoder_outputs=self.encoder_outputs,
             attention_mask=self.attention_mask,
             decoder_input_ids=tokens[None],
             past_key_values=self.cache,
             use_cache=True,
-        ).logits
-        self.length += len(tokens)
-        self.passes += 1
-        return logits[0]
+        ).logits[0]
 
     def rollback(self, length: int) -> None:
         """Keep the first `length` positions."""
         check_integer("length", length, minimum=0)
         if length > self.length:
             raise ValueError(f"length={length}: expected at most the {self.length} positions in the cache")
-        if length < self.length:  # transformers >= 5 takes the negative number of tokens to remove
-            self.cache.self_attention_cache.crop(length - self.length)
+        if length < self.length:
+            self.crop(length)
             self.length = length
+
+    def crop(self, length: int) -> None:
+        # transformers >= 5 takes the negative number of tokens to remove
+        self.cache.self_attention_cache.crop(length - self.length)

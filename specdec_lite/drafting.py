@@ -46,7 +46,7 @@ class DraftModel:
 
     def __init__(self, model: Seq2Seq):
         self.model = model
-        self.decoder = CachedDecoder(model)
+        self.decoder = CachedDecoder.on(model)
 
     @property
     def passes(self) -> int:

@@ -216,7 +216,7 @@ def time_steps(pair: Pair, text: str, gammas: Sequence[int], temperature: float,
     output = autoregressive_generate(pair.target, text, max_new_tokens=40, temperature=temperature, seed=seed).token_ids
     tokens = torch.tensor([pair.target.start_token, *output[: len(output) // 2]], device=pair.target.device)
     ahead = tokens[-1:].repeat(max(gammas))  # which tokens are fed does not change the time
-    target, draft = CachedDecoder(pair.target), CachedDecoder(pair.draft)
+    target, draft = CachedDecoder.on(pair.target), CachedDecoder.on(pair.draft)
 
     def start(decoder):
         decoder.start(decoder.model.encode(text))

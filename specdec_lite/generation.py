@@ -118,7 +118,7 @@ def autoregressive_generate(
     rule = SamplingRule(temperature, top_k, top_p)
     check_length(target, max_new_tokens)
     inputs, draws = target.encode(source), draws or Draws(seed, target.device)
-    decoder, out, probs = CachedDecoder(target), Generation(), []
+    decoder, out, probs = CachedDecoder.on(target), Generation(), []
     began = now(target)
     decoder.start(inputs)
     token = torch.tensor([target.start_token], device=target.device)
@@ -185,7 +185,7 @@ def speculative_generate(
     if isinstance(proposer, DraftModel):
         check_length(proposer.model, max_new_tokens)
     inputs, draws = target.encode(source), draws or Draws(seed, target.device)
-    decoder, out, probs = CachedDecoder(target), Generation(), []
+    decoder, out, probs = CachedDecoder.on(target), Generation(), []
     began = now(target)
     proposer.start(source)  # first, for it may refuse the source
     decoder.start(inputs)

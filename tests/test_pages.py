@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "book" / f"{name}.md" for name in ("notation", "glossary", "seeds", "inside", "how_to_read")]
 # From the ground up: a room imports only from those before it.
 ROOMS = [
-    "sampling", "verification", "theory", "metrics", "models", "decoder", "drafting", "generation", "experiment",
-    "display", "plotting",
+    "sampling", "verification", "theory", "metrics", "models", "decoder", "compiled", "drafting", "generation",
+    "experiment", "display", "plotting",
 ]  # fmt: skip
 
 
