@@ -48,12 +48,51 @@ def test_same_tokens_and_counts_and_no_further_graph(family, temperature):
 
 @families
 def test_same_law(family):
-    pair = tiny.tiny_pair(family, vocab=5, dtype=torch.float64)
+    pair = tiny.tiny_pair(family, vocab=4, dtype=torch.float64)
     quick = fast(pair, gammas=2, max_new_tokens=3)
-    source = tiny.sources(1, vocab=5)[0]
+    source = tiny.sources(1, vocab=4)[0]
     options = {"gamma": 2, "max_new_tokens": 3, "temperature": 1.0}
     ours = law(every_path(lambda draws: sd.speculative_generate(*quick, source, draws=draws, **options)))
     assert distance(ours, target_law(pair.target, source, sd.SamplingRule(1.0), 3)) < 1e-12
+
+
+def test_same_law_with_a_rounded_draft():
+    pair = tiny.tiny_pair(vocab=4, dtype=torch.float64)
+    quick = fast(pair, gammas=2, max_new_tokens=3, int8_draft=True)
+    source = tiny.sources(1, vocab=4)[0]
+    options = {"gamma": 2, "max_new_tokens": 3, "temperature": 1.0}
+    paths = list(every_path(lambda draws: sd.speculative_generate(*quick, source, draws=draws, **options)))
+    exact = list(every_path(lambda draws: sd.speculative_generate(*pair, source, draws=draws, **options)))
+    assert max(abs(a - b) for (_, a), (_, b) in zip(paths, exact, strict=True)) > 1e-6  # q did change
+    assert distance(law(paths), target_law(pair.target, source, sd.SamplingRule(1.0), 3)) < 1e-12
+
+
+def test_a_rounded_weight_is_off_by_half_a_step_at_most():
+    linear = torch.nn.Linear(16, 24, dtype=torch.float64)
+    narrow = compiled.NarrowLinear(linear, int8=True)
+    off = (narrow.weight * narrow.scale[:, None] - linear.weight).abs()
+    assert narrow.weight.dtype == torch.int8
+    assert (off <= narrow.scale[:, None] * (0.5 + 1e-9)).all() and off.max() > 0
+
+
+@pytest.mark.parametrize("positions", [1, 2, 3, 7])
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_are_the_linear_layers(positions, bias):
+    linear = torch.nn.Linear(16, 24, bias=bias, dtype=torch.float64)
+    narrow = compiled.NarrowLinear(linear, int8=False)
+    x = torch.randn(1, positions, 16, dtype=torch.float64)
+    quick = torch.compile(narrow, backend=CountingBackend(), dynamic=False)
+    with torch.inference_mode():
+        for layer in (narrow, quick):
+            assert torch.allclose(layer(x), linear(x), rtol=0, atol=1e-12)
+
+
+def test_weights_are_shared_not_copied():
+    pair = tiny.tiny_pair()
+    quick = fast(pair)
+    held = {p.data_ptr() for p in pair.target.hf_model.parameters()}
+    assert {p.data_ptr() for p in quick.target.hf_model.parameters()} == held
+    assert isinstance(pair.target.hf_model.get_output_embeddings(), torch.nn.Linear)  # and the pair itself is untouched
 
 
 @families
