@@ -13,6 +13,9 @@ TEMPERATURES ?= [0.0, 1.0]
 PROMPTS      ?= 6
 PARAMETERS   ?=
 
+# make bench: for instance BENCH="--pairs pocket --prompts 20"
+BENCH ?=
+
 # make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes
 DATA    ?= download
 MINUTES ?= 93
@@ -20,11 +23,12 @@ DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3
 
-.PHONY: help book execute results test pair repository clean
+.PHONY: help book execute results test bench pair repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
 	@echo "make results           run the gamma experiment: results/results.csv and three figures"
+	@echo "make bench             speed beside Hugging Face's own loops: results/bench.md and bench.csv (BENCH= options)"
 	@echo "make test              lint, unit tests, and every notebook against its stored outputs"
 	@echo "make execute           run the notebooks again and store their outputs (NOTEBOOKS=… for some)"
 	@echo "make pair              train the pocket pair (DATA= MINUTES= DEVICE= OUT= SIZES=)"
@@ -50,6 +54,9 @@ results: $(READY)
 	$(BIN)/papermill -k python3 notebooks/05_gamma_experiment.ipynb results/05_gamma_experiment.ipynb \
 		-p results_dir results -p prompts $(PROMPTS) -y "gammas: $(GAMMAS)" -y "temperatures: $(TEMPERATURES)" $(PARAMETERS)
 	@echo "Results:" results/*.csv results/*.png
+
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py --out results $(BENCH)
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The fast path: the same cursor on buffers of fixed size, so that each kind of step is compiled once.
 
-Nothing about the output changes; a step only loses time that Python, memory allocation and general-purpose products take.
+Nothing about the output changes. A step is spared most of Python's time, all memory allocation, and matrix products
+that were made for larger shapes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,261 @@
+"""Side-by-side speed: this package and Hugging Face, with the same models, the same gamma and the same sampling.
+
+    python benchmarks/bench.py [--prompts 8] [--pairs pocket t5-small-base] [--out results]
+
+Within a table every way decodes every paragraph, in turns, forwards and backwards. Each way runs once beforehand, to
+warm up. Equal outputs at temperature 0 are asserted; times are only reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
+import torch
+import transformers
+from transformers import T5Config, T5ForConditionalGeneration
+
+import specdec_lite as sd
+from specdec_lite.compiled import StaticDecoder, has_compiler
+from specdec_lite.experiment import counts, measure_costs, peak_memory_mb, per_token_ratio
+
+GAMMAS = (1, 2, 4, 6)  # from these every pair's best gamma is chosen, on paragraphs that are not measured
+SHAPES = {  # T5's published shapes; weights are random, since time does not depend on them
+    "small": {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
+    "base": {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+}
+Way = Callable[[object, int], sd.Generation]
+
+
+def load(name: str) -> sd.Pair:
+    """The pocket pair, or random weights in T5's shapes: "t5-small-base" drafts with small for base."""
+    if name == "pocket":
+        return sd.load_pair()
+    draft, target = name.removeprefix("t5-").split("-")
+    return sd.Pair(random_t5(target), random_t5(draft), name)
+
+
+def random_t5(shape: str) -> sd.Seq2Seq:
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=32128, decoder_start_token_id=0, eos_token_id=1, pad_token_id=0, **SHAPES[shape])
+    return sd.Seq2Seq(T5ForConditionalGeneration(config))
+
+
+def sources(pair: sd.Pair, n: int) -> tuple[list, list]:
+    """Paragraphs to measure on, and others to choose gamma by."""
+    prompts = sd.load_prompts()
+    if pair.target.tokenizer is not None:
+        return prompts["sweep"][:n], prompts["measure"][:3]
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(2, pair.target.vocab_size, (n + 3, 30), generator=generator).tolist()
+    return ids[:n], ids[n:]
+
+
+class HuggingFace:
+    """`generate`, plain or assisted, with the settings under which it samples from the same law as we do."""
+
+    def __init__(self, pair: sd.Pair, temperature: float, max_new_tokens: int, gamma: int | None = None):
+        self.pair, self.gamma = pair, gamma
+        self.options = {"max_new_tokens": max_new_tokens, "num_beams": 1, "do_sample": temperature > 0}
+        if temperature > 0:
+            self.options |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+
+    def __call__(self, source, seed: int) -> sd.Generation:
+        target, draft = (model.hf_model for model in self.pair)
+        inputs, options = self.pair.target.encode(source), dict(self.options)
+        if self.gamma is not None:
+            draft.generation_config.update(
+                num_assistant_tokens=self.gamma,
+                num_assistant_tokens_schedule="constant",
+                assistant_confidence_threshold=0.0,
+            )
+            options["assistant_model"] = draft
+        torch.manual_seed(seed)
+        began = time.perf_counter()
+        tokens = target.generate(**inputs, **options)[0, 1:].tolist()
+        return sd.Generation(token_ids=tokens, seconds=time.perf_counter() - began)
+
+
+def plain(pair: sd.Pair, options: dict) -> Way:
+    return lambda source, seed: sd.autoregressive_generate(pair.target, source, seed=seed, **options)
+
+
+def speculative(pair: sd.Pair, gamma: int, options: dict) -> Way:
+    return lambda source, seed: sd.speculative_generate(*pair, source, gamma=gamma, seed=seed, **options)
+
+
+def best_gamma(pair: sd.Pair, prompts: list, options: dict) -> tuple[int, float, float, float]:
+    """The gamma with the best prediction, and the alpha, c and v that it rests on."""
+    runs = [speculative(pair, 4, options)(source, i) for i, source in enumerate(prompts)]
+    alpha = min(1.0, counts(runs)["alpha"])
+    costs = measure_costs(pair, prompts, GAMMAS, temperature=options["temperature"])
+    length = round(sum(len(run.token_ids) for run in runs) / len(runs))
+    gamma = max(GAMMAS, key=lambda gamma: costs.predict(alpha, gamma, length))
+    return gamma, alpha, costs.c, costs.v[gamma]
+
+
+def in_turns(ways: dict[str, Way], prompts: list) -> dict[str, list[sd.Generation]]:
+    """Every way decodes every paragraph, A B C … C B A."""
+    for way in ways.values():
+        way(prompts[0], 0)
+    runs = {name: [] for name in ways}
+    for i, source in enumerate(prompts):
+        for name in list(ways)[:: 1 if i % 2 == 0 else -1]:
+            runs[name].append(ways[name](source, i))
+    return runs
+
+
+def outside_share(way: Way, prompts: list) -> float:
+    """Share of a loop's time that passes outside the encoders' and decoders' forward passes."""
+    inside, total = 0.0, 0.0
+
+    def timed(method):
+        def call(*arguments):
+            nonlocal inside
+            began = time.perf_counter()
+            result = method(*arguments)
+            inside += time.perf_counter() - began
+            return result
+
+        return call
+
+    patches = [
+        patch.object(kind, name, timed(getattr(kind, name)))
+        for kind in (sd.CachedDecoder, StaticDecoder)
+        for name in ("start", "forward")
+    ]
+    for each in patches:
+        each.start()
+    try:
+        for i, source in enumerate(prompts):
+            total += way(source, i).seconds
+    finally:
+        for each in patches:
+            each.stop()
+    return 1 - inside / total
+
+
+def row(runs: list[sd.Generation], against: dict[str, list[sd.Generation]]) -> dict:
+    """Milliseconds per token, and how many times faster than each of the others, with a 95 % interval."""
+    seconds, tokens = [run.seconds for run in runs], [len(run.token_ids) for run in runs]
+    out = {"ms_per_token": 1000 * sum(seconds) / sum(tokens), "tokens": sum(tokens)}
+    for name, others in against.items():
+        ratio = sd.paired_bootstrap(
+            per_token_ratio, [run.seconds for run in others], [len(run.token_ids) for run in others], seconds, tokens
+        )
+        out |= dict(zip((f"× {name}", f"× {name}, low", f"× {name}, high"), ratio))
+    return out
+
+
+def both_paths(name: str, max_new_tokens: int) -> dict[str, sd.Pair]:
+    """The pair as it is and, where there is a compiler, on the fast path."""
+    pairs = {"eager": load(name)}
+    if has_compiler(pairs["eager"].target.device):
+        limits = {"max_new_tokens": max_new_tokens, "max_source_tokens": 64}
+        pairs["compiled"] = sd.compile_pair(pairs["eager"], gammas=GAMMAS, int8_draft=True, **limits)
+    return pairs
+
+
+def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_new_tokens: int) -> pd.DataFrame:
+    """One table: every way to decode with one pair at one temperature."""
+    options, pair = {"max_new_tokens": max_new_tokens, "temperature": temperature}, pairs["eager"]
+    prompts, others = sources(pair, n_prompts)
+    chosen = {path: best_gamma(each, others, options) for path, each in pairs.items()}
+    ways = {"Hugging Face generate": HuggingFace(pair, temperature, max_new_tokens)}
+    for path, each in pairs.items():
+        gamma = chosen[path][0]
+        ways[f"plain, {path}"] = plain(each, options)
+        ways[f"speculative, {path}"] = speculative(each, gamma, options)
+        ways[f"Hugging Face assisted, γ = {gamma}"] = HuggingFace(pair, temperature, max_new_tokens, gamma)
+    runs = in_turns(ways, prompts)
+    if temperature == 0:
+        check_equal(runs)
+    rows = []
+    for way, each in runs.items():
+        path = way.rpartition(", ")[2]
+        gamma = chosen[path][0] if way.startswith("speculative") else None
+        against = {"Hugging Face generate": runs["Hugging Face generate"]}
+        if path in pairs:
+            against |= {"its plain": runs[f"plain, {path}"]}
+        if gamma:
+            against |= {"assisted": runs[f"Hugging Face assisted, γ = {gamma}"]}
+        facts = {"pair": pair.name, "temperature": temperature, "way": way, "gamma": gamma} | row(each, against)
+        if gamma:
+            total = counts(each)
+            facts |= {"alpha": total["alpha"], "c": chosen[path][2], "v": chosen[path][3]}
+            facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
+        if path in pairs:
+            facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
+        rows.append(facts)
+    return pd.DataFrame(rows)
+
+
+def check_equal(runs: dict[str, list[sd.Generation]]) -> None:
+    """At temperature 0 every way must write what Hugging Face's `generate` writes."""
+    expected = [run.token_ids for run in runs["Hugging Face generate"]]
+    for way, each in runs.items():
+        for i, (run, want) in enumerate(zip(each, expected, strict=True)):
+            assert run.token_ids == want, f"{way} differs on paragraph {i}: {run.token_ids} instead of {want}"
+
+
+def machine() -> dict:
+    """What the numbers were measured on."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": names[0] if info.exists() and names else platform.processor(),
+        "cores": os.cpu_count(), "threads": torch.get_num_threads(), "python": platform.python_version(),
+        "torch": torch.__version__, "transformers": transformers.__version__,
+        "peak memory": f"{peak_memory_mb(sd.load_pair().target):.0f} MB",
+    }  # fmt: skip
+
+
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """bench.csv with every number, bench.md to read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "bench.csv", index=False)
+    lines = ["# Benchmark", "", ", ".join(f"{name} {value}" for name, value in machine().items()), ""]
+    for (pair, temperature), rows in table.groupby(["pair", "temperature"], sort=False):
+        shown = rows.drop(columns=["pair", "temperature", *[name for name in rows if name.endswith(("low", "high"))]])
+        for name in [name for name in shown if name.startswith("×")]:
+            shown[name] = [interval(r, name) for _, r in rows.iterrows()]
+        shown = shown.round(2).astype(object).where(shown.notna(), "")
+        lines += [f"## {pair}, temperature {temperature:g}", "", markdown(shown), ""]
+    (folder / "bench.md").write_text("\n".join(lines), encoding="utf8")
+
+
+def interval(row: pd.Series, name: str) -> str:
+    value, low, high = row[name], row[f"{name}, low"], row[f"{name}, high"]
+    return f"{value:.2f} ({low:.2f}–{high:.2f})" if value == value else ""
+
+
+def markdown(table: pd.DataFrame) -> str:
+    head = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    return "\n".join(head + ["| " + " | ".join(map(str, cells)) + " |" for cells in table.values.tolist()])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", default=["pocket", "t5-small-base"])
+    parser.add_argument("--temperatures", nargs="+", type=float, default=[0.0, 1.0])
+    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    chosen = parser.parse_args()
+    tables = []
+    for name in chosen.pairs:
+        pairs = both_paths(name, chosen.max_new_tokens)
+        for temperature in chosen.temperatures:
+            tables.append(measure(pairs, temperature, chosen.prompts, chosen.max_new_tokens))
+            write(pd.concat(tables), chosen.out)  # after each table, so that an interruption loses none
+    print((chosen.out / "bench.md").read_text(encoding="utf8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The benchmark runs, asserts equal outputs, and its table says what was compared with what."""
+
+import pandas as pd
+import pytest
+import torch
+
+import bench
+import specdec_lite as sd
+import tiny
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    monkeypatch.setattr(bench, "sources", lambda pair, n: (tiny.sources(n), tiny.sources(2, seed=1)))
+    monkeypatch.setattr(bench, "has_compiler", lambda device: False)  # compiling has tests of its own
+    return tiny.tiny_pair()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_table(pair, temperature, tmp_path):
+    table = bench.measure({"eager": pair}, temperature, n_prompts=3, max_new_tokens=12)
+    gamma = int(table.gamma.dropna().iloc[0])
+    assisted = f"Hugging Face assisted, γ = {gamma}"
+    assert table.way.tolist() == ["Hugging Face generate", "plain, eager", "speculative, eager", assisted]
+    if temperature == 0:
+        assert table.tokens.nunique() == 1
+    ours = table.set_index("way").loc["speculative, eager"]
+    assert ours["× its plain, low"] <= ours["× its plain"] <= ours["× its plain, high"]
+    assert 0 < ours.alpha <= 1 and 0 < ours.outside_forwards < 1 and ours.tokens_per_pass >= 1
+    bench.write(table, tmp_path)
+    assert len(pd.read_csv(tmp_path / "bench.csv")) == 4
+    assert assisted in (tmp_path / "bench.md").read_text(encoding="utf8")
+
+
+def test_different_outputs_are_an_error():
+    same, other = sd.Generation(token_ids=[5, 1]), sd.Generation(token_ids=[6, 1])
+    bench.check_equal({"Hugging Face generate": [same], "plain": [same]})
+    with pytest.raises(AssertionError, match="plain differs on paragraph 0"):
+        bench.check_equal({"Hugging Face generate": [same], "plain": [other]})
+
+
+def test_hugging_face_is_asked_for_the_same_law_and_gamma(pair, monkeypatch):
+    asked = {}
+
+    def generate(**options):
+        asked.update(options)
+        return torch.tensor([[0, 1]])
+
+    monkeypatch.setattr(pair.target.hf_model, "generate", generate)
+    bench.HuggingFace(pair, 1.0, 12, gamma=3)([5, 6], seed=0)
+    assert asked["do_sample"] and (asked["temperature"], asked["top_k"], asked["top_p"]) == (1.0, 0, 1.0)
+    settings = asked["assistant_model"].generation_config
+    assert (settings.num_assistant_tokens, settings.num_assistant_tokens_schedule) == (3, "constant")
+    assert settings.assistant_confidence_threshold == 0
+
+
+@pytest.mark.parametrize("shape", bench.SHAPES)
+def test_shapes_are_t5s(shape):
+    config = bench.SHAPES[shape]
+    assert config["d_model"] == 64 * config["num_heads"] and config["d_ff"] == 4 * config["d_model"]
