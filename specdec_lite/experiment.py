@@ -8,11 +8,16 @@ import json
 import math
 import os
 import platform
+import socket
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from contextlib import closing
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -39,7 +44,7 @@ COLUMNS = [
     *KEY, *SETTINGS, "tokens", "target_passes", "draft_passes", "accepted", "examined", "alpha", "acceptance_rate",
     "tokens_per_target_pass", "seconds", "baseline_tokens", "baseline_seconds",
     "speedup", "speedup_low", "speedup_high", "predicted_speedup", "c", "v", "js", "js_floor", "js_floor_sd",
-    "identical", "peak_memory_mb", "threads", "specdec_lite", "torch", "transformers",
+    "identical", "peak_memory_mb", "threads", "specdec_lite", "torch", "transformers", "worker",
 ]  # fmt: skip
 
 
@@ -49,7 +54,7 @@ def load_prompts() -> dict[str, list[str]]:
 
 
 def run_gamma_sweep(
-    pair: Pair,
+    pair: Pair | Callable[[], Pair] | Sequence[Pair | Callable[[], Pair]],
     *,
     gammas: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
     temperatures: Sequence[float] = (0.0, 1.0),
@@ -57,48 +62,161 @@ def run_gamma_sweep(
     measure_prompts: Sequence[str] | None = None,
     max_new_tokens: int = 80,
     repeats: int = 1,
-    verification: str = "token",
+    verification: str | Sequence[str] = "token",
     results_dir: str | Path = "results",
     seed: int = 0,
     progress: bool = True,
+    executor: Executor | None = None,
 ) -> pd.DataFrame:
     """Measure speed-up, alpha and JS divergence for every gamma; continue where an interrupted sweep stopped.
 
     Within a row, plain and speculative decoding take turns prompt by prompt, A B B A. The prediction beside it
     comes from `measure_prompts`, which the row's measurement never sees.
 
+    Parameters
+    ----------
+    pair : Pair, function that returns one, or a list of these
+        With an executor, better a function that can be pickled: ``functools.partial(load_pair, "google-t5/t5-large",
+        "google-t5/t5-small", device="cuda")``. It is called once on each worker, and never here. A Pair works too, but
+        its weights then travel with every row.
+    verification : str or list of str
+        The names of one or more rules.
+    executor : concurrent.futures.Executor, optional
+        Carries out the rows elsewhere: a ProcessPoolExecutor, dask's ``client.get_executor()``, an MPIPoolExecutor ...
+        A row is one task, so its two kinds of decoding share a worker; so do the costs behind its prediction, which
+        each worker measures for itself. A process measures one row at a time, whatever the executor asks of it, and
+        keeps the models of its last row. Only this process writes the table.
+
     Returns
     -------
     pandas.DataFrame
-        The rows of this sweep, as in `results_dir`/results.csv.
+        The rows of this sweep, as in `results_dir`/results.csv, in the order of the grid: pair, temperature,
+        verification, repeat, gamma.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and what was expected, before any row is measured.
+    RuntimeError
+        Some rows could not be measured by the executor; all others are on file.
     """
     prompts = load_prompts()["sweep"] if prompts is None else prompts
     measure_prompts = load_prompts()["measure"] if measure_prompts is None else measure_prompts
-    check_sweep(pair, gammas, temperatures, max_new_tokens, repeats, verification, seed)
-    check_prompts(pair, prompts=prompts, measure_prompts=measure_prompts)
+    pairs, rules = (x if isinstance(x, (list, tuple)) else [x] for x in (pair, verification))
+    check_sweep(pairs, gammas, temperatures, repeats, rules, seed, executor)
+    jobs = [Job(p, gammas, prompts, measure_prompts, max_new_tokens, seed) for p in pairs]
+    worker = Worker()
+    if executor is None:
+        labels = [worker.describe(job) for job in jobs]
+    else:
+        labels = [future.result() for future in [executor.submit(on_worker, "describe", job) for job in jobs]]
+    if len({tuple(label.values()) for label in labels}) < len(labels):
+        raise ValueError(f"pair={labels}: expected pairs that differ in name, device or dtype")
     table = ResultsTable(results_dir)
     settings = {
         "prompts": len(prompts), "prompts_id": fingerprint(prompts), "max_new_tokens": max_new_tokens, "seed": seed
     }  # fmt: skip
     table.check_settings(settings)
-    common = {
-        "pair": pair.name,
-        "device": pair.target.device.type,
-        "dtype": str(pair.target.dtype).removeprefix("torch."),
-    }
     grid = [
-        common | {"verification": verification, "temperature": float(t), "gamma": g, "repeat": r}
-        for t, r, g in product(temperatures, range(repeats), gammas)
+        (job, label | {"verification": rule, "temperature": float(t), "gamma": g, "repeat": r})
+        for (job, label), t, rule, r, g in product(zip(jobs, labels), temperatures, rules, range(repeats), gammas)
     ]
     done = table.keys()
-    todo = [key for key in grid if _key(key) not in done]
-    bench: Bench | None = None
-    for key in tqdm(todo, desc="sweep", unit="row", disable=not progress):
-        if bench is None or bench.temperature != key["temperature"]:
-            bench = Bench(pair, key["temperature"], max_new_tokens, prompts, measure_prompts, gammas, seed)
-        table.append(key | settings | bench.row(key["gamma"], key["repeat"], verification))
-    rows = table.read()
-    return rows.merge(pd.DataFrame(grid), on=KEY).reset_index(drop=True)
+    todo = [(job, key) for job, key in grid if _key(key) not in done]
+    rows = (worker.measure(*task) for task in todo) if executor is None else gather(executor, todo, table.path)
+    with closing(rows):
+        for row in tqdm(rows, desc="sweep", unit="row", total=len(todo), disable=not progress):
+            table.append(settings | row)
+    return pd.DataFrame([key for _, key in grid]).merge(table.read(), on=KEY)[COLUMNS]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must know to measure any row of one pair. It travels with every task."""
+
+    pair: Pair | Callable[[], Pair]
+    gammas: Sequence[int]
+    prompts: Sequence[str]
+    measure_prompts: Sequence[str]
+    max_new_tokens: int
+    seed: int
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # what has travelled is a copy: this tells it again
+
+
+class Worker:
+    """Measures rows, one at a time, and keeps for the next one what they share: the models and the bench."""
+
+    def __init__(self):
+        self.turn = threading.Lock()  # two rows at once in one process would time each other
+        self.job_id = self.pair = self.bench = None
+
+    def load(self, job: Job) -> Pair:
+        if self.job_id != job.id:
+            self.job_id = self.pair = self.bench = None  # make room first
+            self.pair = job.pair if isinstance(job.pair, Pair) else job.pair()
+            if not isinstance(self.pair, Pair):
+                raise TypeError(f"pair={job.pair!r} returned a {type(self.pair).__name__}: expected a Pair")
+            self.job_id = job.id
+        return self.pair
+
+    def describe(self, job: Job) -> dict[str, str]:
+        """Check what only the models can tell, and return the columns that name them."""
+        with self.turn:
+            pair = self.load(job)
+            check_length(pair.target, job.max_new_tokens)
+            check_prompts(pair, prompts=job.prompts, measure_prompts=job.measure_prompts)
+            dtype = str(pair.target.dtype).removeprefix("torch.")
+            return {"pair": pair.name, "device": pair.target.device.type, "dtype": dtype}
+
+    def measure(self, job: Job, key: dict) -> dict:
+        with self.turn:
+            pair = self.load(job)
+            if self.bench is None or self.bench.temperature != key["temperature"]:
+                self.bench = Bench(
+                    pair, key["temperature"], job.max_new_tokens, job.prompts, job.measure_prompts, job.gammas, job.seed
+                )
+            row = self.bench.row(key["gamma"], key["repeat"], key["verification"])
+        return key | row | {"worker": f"{socket.gethostname()}:{os.getpid()}"}
+
+
+HERE = Worker()
+
+
+def on_worker(method: str, *arguments):
+    """What an executor is asked to run, in whichever process it has chosen."""
+    return getattr(HERE, method)(*arguments)
+
+
+def gather(executor: Executor, tasks: Sequence[tuple[Job, dict]], path: Path) -> Iterator[dict]:
+    """Rows in the order in which they are finished. A failure is raised when all that can be had has been passed on."""
+    waiting, failures = {submit(executor, "measure", *task) for task in tasks}, []
+    try:
+        for future in as_completed(waiting):
+            waiting.remove(future)  # an engine may keep, and after a crash compute again, what is still asked for
+            try:
+                row = future.result()
+            except Exception as error:
+                failures.append(error)
+            else:
+                yield row
+    finally:
+        for future in waiting:
+            future.cancel()
+    if failures:
+        raise RuntimeError(
+            f"{len(failures)} of {len(tasks)} rows could not be measured ({failures[0]!r}); the others are in "
+            f"{str(path)!r}: call again with an executor that works, and only what is missing is measured"
+        ) from failures[0]
+
+
+def submit(executor: Executor, method: str, *arguments) -> Future:
+    """A broken pool refuses new tasks: a failure like any other, for earlier ones may have finished."""
+    try:
+        return executor.submit(on_worker, method, *arguments)
+    except Exception as error:
+        refused = Future()
+        refused.set_exception(error)
+        return refused
 
 
 class Bench:
@@ -341,21 +459,29 @@ def peak_memory_mb(model: Seq2Seq) -> float:
     return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
 
 
-def check_sweep(pair, gammas, temperatures, max_new_tokens, repeats, verification, seed) -> None:
-    """Everything that could be wrong, before any work is done."""
-    for name, values in (("gammas", gammas), ("temperatures", temperatures)):
+def check_sweep(pairs, gammas, temperatures, repeats, rules, seed, executor) -> None:
+    """Everything that could be wrong and needs no model to be told, before any work is done."""
+    for rule in rules:
+        if not isinstance(rule, str):
+            raise TypeError(f"verification={rule!r}: expected a name, for the table")
+        verifier(rule)
+    for name, values in (("gammas", gammas), ("temperatures", temperatures), ("verification", rules)):
         if isinstance(values, (str, int, float)) or not len(values) or len(set(values)) < len(values):
             raise ValueError(f"{name}={values!r}: expected a list of one or more different values")
     for gamma in gammas:
         check_integer("gammas", gamma, minimum=0)
     for temperature in temperatures:
         SamplingRule(temperature)
-    check_length(pair.target, max_new_tokens)
     check_integer("repeats", repeats, minimum=1)
     check_integer("seed", seed, minimum=0)
-    if not isinstance(verification, str):
-        raise TypeError(f"verification={verification!r}: expected a name, for the table")
-    verifier(verification)
+    for pair in pairs or [pairs]:
+        if not (isinstance(pair, Pair) or callable(pair)):
+            raise TypeError(f"pair={pair!r}: expected a Pair, a function that returns one, or a list of these")
+    if not (executor is None or isinstance(executor, Executor)):
+        raise TypeError(
+            f"executor={executor!r}: expected a concurrent.futures.Executor, such as ProcessPoolExecutor(2) or a dask "
+            "client's get_executor()"
+        )
 
 
 def check_prompts(pair: Pair, **lists: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import multiprocessing
 import random
 import re
 import signal
@@ -187,14 +186,12 @@ def test_threads_that_append_together_lose_nothing_and_double_nothing(tmp_path):
     assert sorted(ResultsTable(tmp_path).read().gamma) == list(range(15))
 
 
-# Whole sweeps in processes of their own. The fork server imports torch once for all of them.
+# Whole sweeps in processes of their own.
 
 
 @pytest.fixture(scope="module")
 def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "specdec_lite", "transformers.models.t5.modeling_t5"])
-    return context
+    return sweep_child.fork_server()
 
 
 def lines(journal) -> list[dict]:

@@ -1,0 +1,133 @@
+"""Memory: a cache is as large as its formula says, to the byte, and a finished generation leaves nothing behind."""
+
+import gc
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+import specdec_lite as sd
+import tiny
+
+HEADS, D_KV, LAYERS = 4, 8, 2  # the shapes that tiny.py gives its target in both families
+STATM = Path("/proc/self/statm")
+families = pytest.mark.parametrize("family", tiny.FAMILIES)
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
+
+def per_token(dtype: torch.dtype) -> int:
+    """Chapter 1's formula: a key and a value of heads × d_kv numbers, in each layer."""
+    return 2 * LAYERS * HEADS * D_KV * dtype.itemsize
+
+
+def held_bytes(cache) -> int:
+    """What lies in memory, spare room behind a view included: a storage is counted once."""
+    storages = [t.untyped_storage() for layer in cache.layers for t in (layer.keys, layer.values)]
+    return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
+
+@families
+@dtypes
+@torch.inference_mode()
+def test_the_cache_grows_by_the_formulas_bytes_a_token_and_only_on_the_targets_side(family, dtype):
+    target, source = tiny.tiny_pair(family, dtype=dtype).target, tiny.sources(1)[0]
+    cursor = sd.CachedDecoder(target)
+    cursor.start(target.encode(source))
+    for n in (1, 1, 4, 1, 2, 9):
+        cursor.extend([2] * n)
+        assert held_bytes(cursor.cache.self_attention_cache) == cursor.length * per_token(dtype)
+        assert held_bytes(cursor.cache.cross_attention_cache) == len(source) * per_token(dtype)
+    assert cursor.length == 18
+
+
+@families
+@torch.inference_mode()
+def test_what_is_rolled_back_is_given_back_by_the_next_token(family):
+    target, source = tiny.tiny_pair(family).target, tiny.sources(1)[0]
+    cursor = sd.CachedDecoder(target)
+    cursor.start(target.encode(source))
+    cursor.extend([2] * 3)
+    for _ in range(20):  # rounds of γ = 4 in which one token is kept
+        cursor.extend([2] * 5)
+        cursor.rollback(cursor.length - 4)
+        assert held_bytes(cursor.cache.self_attention_cache) <= (cursor.length + 4) * per_token(torch.float32)
+    cursor.extend([2])
+    assert cursor.length == 24
+    assert held_bytes(cursor.cache.self_attention_cache) == cursor.length * per_token(torch.float32)
+
+
+@pytest.mark.parametrize(("family", "dtype"), [("t5", torch.float32), ("bart", torch.float64)])
+@torch.inference_mode()
+def test_compiled_buffers_have_the_formulas_size_and_never_grow(family, dtype):
+    limits = {"gammas": [2, 5], "max_new_tokens": 24, "max_source_tokens": 16}
+    pair = sd.compile_pair(
+        tiny.tiny_pair(family, dtype=dtype), **limits, backend=lambda graph, _: graph.forward, progress=False
+    )
+    own, cross = pair.target.cache.self_attention_cache, pair.target.cache.cross_attention_cache
+    room = 24 + 6  # the widest step writes γ + 1 positions, also behind the last token
+
+    def sizes():
+        return held_bytes(own), held_bytes(cross)
+
+    assert sizes() == (room * per_token(dtype), 16 * per_token(dtype))
+    for source in tiny.sources(3):
+        sd.speculative_generate(*pair, source, gamma=5, max_new_tokens=24, seed=0)
+        assert sizes() == (room * per_token(dtype), 16 * per_token(dtype))
+
+
+def live_tensors() -> int:
+    """Tensors that Python still holds."""
+    gc.collect()
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+def resident_mb() -> float:
+    """The process's memory, or 0 where the system does not tell: there only tensors are counted."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if STATM.exists() else 0.0
+
+
+def generate(pair, numbers) -> None:
+    """Both loops in turn, hot and cold, over sources of different lengths."""
+    sources = tiny.sources(20)
+    for i in numbers:
+        options = {"max_new_tokens": 3, "temperature": float(i % 3 > 0), "seed": i}
+        if i % 2:
+            sd.autoregressive_generate(pair.target, sources[i % 20], **options)
+        else:
+            sd.speculative_generate(*pair, sources[i % 20], gamma=2, **options)
+
+
+def test_two_thousand_generations_leave_no_tensor_and_no_memory_behind(t5_pair):
+    generate(t5_pair, range(400))  # what is made once
+    tensors, resident = live_tensors(), [resident_mb()]
+    for first in range(400, 2000, 400):
+        generate(t5_pair, range(first, first + 400))
+        assert live_tensors() == tensors
+        resident.append(resident_mb())
+    # The allocator takes memory from the system in steps, at moments of its own; a leak grows in every stretch.
+    growth = [after - before for before, after in pairwise(resident)]
+    assert min(growth) < 0.4 and sum(growth) < 8, growth  # 0.4 MB are 1 kB a generation
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@families
+@torch.inference_mode()
+def test_rounds_on_a_gpu_need_no_more_memory_than_the_longest_cache(family):
+    pair = tiny.tiny_pair(family)
+    target = sd.Seq2Seq(pair.target.hf_model.cuda())
+    cursor = sd.CachedDecoder(target)
+    cursor.start(target.encode(tiny.sources(1)[0]))
+    cursor.extend([2] * 40)
+
+    def peak(rounds: int) -> int:
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(rounds):
+            cursor.extend([2] * 5)
+            cursor.rollback(40)
+        return torch.cuda.max_memory_allocated()
+
+    peak(5)
+    few = peak(5)
+    assert peak(200) == few
