@@ -19,7 +19,7 @@ from .metrics import (
 from .models import Pair, Seq2Seq, load_model, load_pair
 from .plotting import plot_alpha, plot_js, plot_speedup, plot_token_probs, save_figures
 from .sampling import Draws, SamplingRule, nucleus, one_hot
-from .theory import best_gamma, expected_tokens, finite_walltime_factor, walltime_factor
+from .theory import best_gamma, expected_tokens, finite_walltime_factor, floor_seconds, walltime_factor
 from .verification import TokenRule, Verifier, cut_probs, overlap, residual
 
 __version__ = _version("specdec-lite")

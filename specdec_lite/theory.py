@@ -1,9 +1,9 @@
 """What the paper predicts: tokens per round, wall-time factor, best gamma; and the same for outputs of finite length.
 
-Every function takes alpha, the expected acceptance E[sum(min(p, q))], and treats the acceptances of different positions
-as independent: the one idealisation of this file. c is the time of a draft step and v that of a target pass over
-gamma + 1 positions, both in units of a target pass over one position. Leviathan et al. (2023) assume v = 1; here it is
-measured.
+Where a function takes alpha, the expected acceptance E[sum(min(p, q))], it treats the acceptances of different
+positions as independent: the one idealisation of this file. c is the time of a draft step and v that of a target pass
+over gamma + 1 positions, both in units of a target pass over one position. Leviathan et al. (2023) assume v = 1; here
+it is measured. `floor_seconds` says what a pass needs at least.
 """
 
 from __future__ import annotations
@@ -53,6 +53,40 @@ def finite_walltime_factor(
 def best_gamma(alpha: float, c: float, v=1.0, gammas: Iterable[int] = range(1, 17)) -> int:
     """The gamma with the largest wall-time factor. `v` is a number or a function of gamma."""
     return max(gammas, key=lambda gamma: walltime_factor(alpha, gamma, c, v(gamma) if callable(v) else v))
+
+
+def floor_seconds(weights: int, n: int, bytes_per_weight: float, read_rate: float, flop_rate: float) -> float:
+    """Least time of a pass over n positions: its matrix products alone, on the roofline of Williams et al. (2009).
+
+    Each weight is read once and used in two floating-point operations per position; the slower of the two counts.
+    Weights that stay in the processor's own cache are read faster than `read_rate`, if that is the memory's.
+
+    Parameters
+    ----------
+    weights : int
+        How many a pass uses.
+    n : int
+        Positions, gamma + 1 in a round.
+    bytes_per_weight : float
+        4 in float32, 2 in bfloat16.
+    read_rate, flop_rate : float
+        Bytes and floating-point operations per second that the machine reaches, measured.
+
+    Returns
+    -------
+    float
+        Seconds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and what was expected.
+    """
+    weights, n = check_integer("weights", weights, 1), check_integer("n", n, 1)
+    positive = {"bytes_per_weight": bytes_per_weight, "read_rate": read_rate, "flop_rate": flop_rate}
+    for name, value in positive.items():
+        check_number(name, value, "a number > 0", lambda x: x > 0)
+    return max(weights * bytes_per_weight / read_rate, 2 * weights * n / flop_rate)
 
 
 def _check_alpha(alpha: float) -> float:

@@ -2,18 +2,22 @@
 
 import itertools
 import json
+import math
 import re
 import statistics
 from fractions import Fraction
-from operator import truediv
+from operator import mul, truediv
 from pathlib import Path
 
 import pytest
 
-from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_7
+from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, chapter_12
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-CHECKERS = {"1": chapter_1, "2": chapter_2, "3": chapter_3, "4": chapter_4, "5": chapter_5, "7": chapter_7}
+CHECKERS = {
+    "1": chapter_1, "2": chapter_2, "3": chapter_3, "4": chapter_4, "5": chapter_5, "6": chapter_6, "7": chapter_7,
+    "12": chapter_12,
+}  # fmt: skip
 
 
 def exercise_cells() -> dict[str, str]:
@@ -128,6 +132,46 @@ def of_sums(base, spec, pick):
     return sum(base[i] for i in pick) / sum(spec[i] for i in pick)
 
 
+def break_even(tokens=emitted, time=lambda gamma, c, v: gamma * c + v, hopeless=None):
+    """Exercise 6.1's solution, with the tokens or the time of a round, or the answer where nothing pays, exchanged."""
+
+    def function(gamma, c, v):
+        grid = [i / 20_000 for i in range(20_001)]
+        return next((alpha for alpha in grid if tokens(alpha, gamma) >= time(gamma, c, v)), hopeless)
+
+    return function
+
+
+def per_token(draft=lambda gamma, c: gamma * c, target=lambda v: v, tokens=emitted):
+    """Exercise 6.2's solution, with a time or the number of tokens exchanged."""
+    return lambda alpha, gamma, c, v: (draft(gamma, c) / tokens(alpha, gamma), target(v) / tokens(alpha, gamma))
+
+
+def tokens_of(betas):
+    return 1 + sum(itertools.accumulate(betas, mul))
+
+
+def round_floor(bits=8, target=1, draft=lambda gamma: gamma, own_bits=True, tokens=emitted):
+    """Exercise 12.1's solution, with one part exchanged."""
+
+    def function(target_n, draft_n, target_bits, draft_bits, gamma, alpha, rate):
+        of_draft = draft(gamma) * draft_n * (draft_bits if own_bits else target_bits)
+        passes = gamma + 1 if target == "each" else 1
+        return (passes * target_n * target_bits + of_draft) / bits / rate / tokens(alpha, gamma)
+
+    return function
+
+
+def least_alpha(after):
+    """Exercise 12.2's solution, with what it says of the time after compiling exchanged."""
+    return lambda one, two, draft, s, d: ((draft + two) / one - 1, after(one, two, draft, s, d))
+
+
+def eight_bits(scale=lambda row: max(map(abs, row)) / 127 or 1.0, whole=round):
+    """Exercise 12.3's solution, with the scale or the rounding exchanged."""
+    return lambda rows: [(scale(row), [whole(x / scale(row)) for x in row]) for row in rows]
+
+
 MISTAKES = {
     "keys only": ("ex_1_1", kv_bytes(1, 1), "a key and a value"),
     "no cross-attention": ("ex_1_1", kv_bytes(2, 0), "cross-attention"),
@@ -214,10 +258,67 @@ MISTAKES = {
     "extremes": ("ex_5_3", interval(of_sums, 0, 1), "the extremes"),
     "90 %": ("ex_5_3", interval(of_sums, 0.05, 0.95), "90 % interval"),
     "high before low": ("ex_5_3", interval(of_sums, 0.975, 0.025), "right is 1.08 to 1.42"),
+    "paper's condition": ("ex_6_1", lambda gamma, c, v: c, "*some* γ pays"),
+    "one guess only": ("ex_6_1", lambda gamma, c, v: c + v - 1, "for γ = 1 only"),
+    "free wide pass": ("ex_6_1", break_even(time=lambda g, c, v: g * c + 1), "you take v = 1"),
+    "one draft step": ("ex_6_1", break_even(time=lambda g, c, v: c + v), "takes γ of them"),
+    "no refusal ends": ("ex_6_1", break_even(lambda a, g: 1 + g * a), "only after 1 and 2"),
+    "accepted only": ("ex_6_1", break_even(lambda a, g: emitted(a, g) - 1, hopeless=1.0), "target's own, too"),
+    "hopeless too early": ("ex_6_1", lambda gamma, c, v: None, "a good enough draft does pay"),
+    "hopeless is one": ("ex_6_1", break_even(hopeless=1.0), "the answer is None"),
+    "upside-down": ("ex_6_1", lambda gamma, c, v: 1 / (gamma * c + v), "print tokens and time"),
+    "per round": ("ex_6_2", per_token(tokens=lambda a, g: 1), "time of a round"),
+    "shares": ("ex_6_2", lambda a, g, c, v: (g * c / (g * c + v), v / (g * c + v)), "shares"),
+    "all accepted": ("ex_6_2", per_token(tokens=lambda a, g: g + 1), "as if all guesses"),
+    "per accepted": ("ex_6_2", per_token(tokens=lambda a, g: emitted(a, g) - 1), "by the accepted guesses"),
+    "a single draft step": ("ex_6_2", per_token(draft=lambda g, c: c), "γ draft steps"),
+    "narrow pass": ("ex_6_2", per_token(target=lambda v: 1), "takes v, not 1"),
+    "target first": ("ex_6_2", lambda *case: per_token()(*case)[::-1], "first the draft's"),
+    "tokens per time": ("ex_6_2", lambda *case: tuple(1 / x for x in per_token()(*case)), "right is (0.288, 0.469)"),
+    "mean chance": ("ex_6_3", lambda betas: emitted(statistics.mean(betas), len(betas)), "forgets the order"),
+    "no product": ("ex_6_3", lambda betas: 1 + sum(betas), "so multiply"),
+    "guesses only": ("ex_6_3", lambda betas: tokens_of(betas) - 1, "target's own, too"),
+    "far end first": ("ex_6_3", lambda betas: tokens_of(betas[::-1]), "the far end"),
+    "all or nothing": ("ex_6_3", lambda betas: 1 + len(betas) * math.prod(betas), "need not accept all"),
+    "first place twice": ("ex_6_3", lambda betas: tokens_of([betas[0], *betas]), "right is 2.440"),
+    "no guesses": ("ex_6_3", lambda betas: tokens_of(betas) if betas else 0, "plain decoding"),
     "no refusals": ("ex_7_1", lambda p, q: [min(a, b) for a, b in zip(p, q, strict=True)], "sum to 7/10"),
     "right rule": ("ex_7_1", lambda p, q: p, "this is p"),
     "not squared": ("ex_7_2", lambda p, epsilon, z: z * p * (1 - p) / epsilon, "square root"),
     "variance p": ("ex_7_2", lambda p, epsilon, z: z**2 * p / epsilon**2, "p(1 - p), not p"),
+    "bits as bytes": ("ex_12_1", round_floor(bits=1), "divide by 8"),
+    "floor of a round": ("ex_12_1", round_floor(tokens=lambda a, g: 1), "this is the time of a round"),
+    "all guesses good": ("ex_12_1", round_floor(tokens=lambda a, g: g + 1), "as if all guesses"),
+    "draft read once": ("ex_12_1", round_floor(draft=lambda gamma: 1), "each of its γ steps"),
+    "target read often": ("ex_12_1", round_floor(target="each"), "reads the target once"),
+    "one kind of bits": ("ex_12_1", round_floor(own_bits=False), "bits of their own"),
+    "rate forgotten": ("ex_12_1", lambda *a: round_floor()(*a) * a[-1], "s per token"),
+    "alpha above c": ("ex_12_2", lambda o, t, d, s, ds: (d / o, (d - ds) / (o - s)), "solve 1 + α = c + v"),
+    "one not subtracted": (
+        "ex_12_2",
+        lambda o, t, d, s, ds: ((d + t) / o, (d - ds + t - s) / (o - s)),
+        "subtract 1",
+    ),
+    "old unit": ("ex_12_2", least_alpha(lambda o, t, d, s, ds: (d - ds + t - s) / o - 1), "*new* target step"),
+    "old v": ("ex_12_2", least_alpha(lambda o, t, d, s, ds: (d - ds) / (o - s) + t / o - 1), "v changes, too"),
+    "wide pass as before": (
+        "ex_12_2",
+        least_alpha(lambda o, t, d, s, ds: (d - ds + t) / (o - s) - 1),
+        "wide pass loses",
+    ),
+    "after before": (
+        "ex_12_2",
+        lambda o, t, d, s, ds: ((d - ds + t - s) / (o - s) - 1, (d + t) / o - 1),
+        "the other way round",
+    ),
+    "draft as before": ("ex_12_2", least_alpha(lambda o, t, d, s, ds: (d + t - s) / (o - s) - 1), "right is 0.283"),
+    "sign forgotten": ("ex_12_3", eight_bits(lambda row: max(row) / 127), "*absolute*"),
+    "one scale": ("ex_12_3", lambda rows: eight_bits(lambda row: 3 / 127)(rows), "each row its own"),
+    "not whole": ("ex_12_3", eight_bits(whole=lambda x: x), "must be whole"),
+    "cut off": ("ex_12_3", eight_bits(whole=lambda x: int(x + 1e-9 * x)), "do not cut off"),
+    "not all bits": ("ex_12_3", eight_bits(lambda row: max(map(abs, row)) / 100), "should become ±127"),
+    "row lost": ("ex_12_3", lambda rows: eight_bits()(rows)[1:], "one for each row"),
+    "zero row": ("ex_12_3", eight_bits(lambda row: max(map(abs, row)) / 127), "ZeroDivisionError"),
 }
 
 

@@ -92,6 +92,13 @@ def test_best_gamma_grows_with_alpha_and_falls_with_cost():
     assert sd.best_gamma(0.3, 0.9, gammas=(0, 2, 4)) == 0
 
 
+def test_floor_is_reading_left_of_the_ridge_and_computing_right_of_it():
+    machine = {"read_rate": 20e9, "flop_rate": 100e9}  # 5 FLOP per byte: in float32 the ridge is at n = 10
+    floors = [sd.floor_seconds(10_000_000, n, 4, **machine) for n in (1, 5, 10, 20, 40)]
+    assert floors == pytest.approx([0.002, 0.002, 0.002, 0.004, 0.008], rel=1e-12)
+    assert sd.floor_seconds(10_000_000, 1, 2, **machine) == pytest.approx(0.001)  # half the bytes, half the time
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -101,6 +108,11 @@ def test_best_gamma_grows_with_alpha_and_falls_with_cost():
         (lambda: sd.walltime_factor(0.5, 2, c=-0.1), "c=-0.1"),
         (lambda: sd.walltime_factor(0.5, 2, c=0.1, v=0), "v=0"),
         (lambda: sd.finite_walltime_factor(0.5, 2, 0.1, 1.0, length=0), "length=0"),
+        (lambda: sd.floor_seconds(0, 1, 4, 2e10, 1e11), "weights=0"),
+        (lambda: sd.floor_seconds(10, 0, 4, 2e10, 1e11), "n=0"),
+        (lambda: sd.floor_seconds(10, 1, 0, 2e10, 1e11), "bytes_per_weight=0"),
+        (lambda: sd.floor_seconds(10, 1, 4, 0.0, 1e11), "read_rate=0.0"),
+        (lambda: sd.floor_seconds(10, 1, 4, 2e10, math.nan), "flop_rate=nan"),
     ],
 )
 def test_impossible_numbers_are_named(call, named):
