@@ -138,7 +138,7 @@ def test_rollback_copies_nothing():
 def test_two_hundred_sentences_compiled_for_real():
     pair = sd.load_pair()
     # Chapter 12's widths and buffers: torch keeps what it compiled, and the notebook's test finds it.
-    quick = sd.compile_pair(pair, gammas=[2, 4], max_new_tokens=64, max_source_tokens=64, progress=False)
+    quick = sd.compile_pair(pair, gammas=[1, 4], max_new_tokens=64, max_source_tokens=64, progress=False)
     for sentence in SENTENCES:
         plain = sd.autoregressive_generate(pair.target, sentence, max_new_tokens=LENGTH, temperature=0.0)
         got = sd.speculative_generate(*quick, sentence, gamma=4, max_new_tokens=LENGTH, temperature=0.0)
