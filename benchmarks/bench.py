@@ -23,7 +23,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 import specdec_lite as sd
 from specdec_lite.compiled import StaticDecoder, has_compiler
-from specdec_lite.experiment import counts, measure_costs, peak_memory_mb, per_token_ratio
+from specdec_lite.experiment import Costs, counts, measure_costs, peak_memory_mb, per_token_ratio
 
 GAMMAS = (1, 2, 4, 6)  # from these every pair's best gamma is chosen, on paragraphs that are not measured
 SHAPES = {  # T5's published shapes; weights are random, since time does not depend on them
@@ -90,14 +90,13 @@ def speculative(pair: sd.Pair, gamma: int, options: dict) -> Way:
     return lambda source, seed: sd.speculative_generate(*pair, source, gamma=gamma, seed=seed, **options)
 
 
-def best_gamma(pair: sd.Pair, prompts: list, options: dict) -> tuple[int, float, float, float]:
-    """The gamma with the best prediction, and the alpha, c and v that it rests on."""
+def best_gamma(pair: sd.Pair, prompts: list, options: dict) -> tuple[int, Costs]:
+    """The gamma with the best prediction, and the costs that it rests on."""
     runs = [speculative(pair, 4, options)(source, i) for i, source in enumerate(prompts)]
     alpha = min(1.0, counts(runs)["alpha"])
     costs = measure_costs(pair, prompts, GAMMAS, temperature=options["temperature"])
     length = round(sum(len(run.token_ids) for run in runs) / len(runs))
-    gamma = max(GAMMAS, key=lambda gamma: costs.predict(alpha, gamma, length))
-    return gamma, alpha, costs.c, costs.v[gamma]
+    return max(GAMMAS, key=lambda gamma: costs.predict(alpha, gamma, length)), costs
 
 
 def in_turns(ways: dict[str, Way], prompts: list) -> dict[str, list[sd.Generation]]:
@@ -169,7 +168,7 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
     chosen = {path: best_gamma(each, others, options) for path, each in pairs.items()}
     ways = {"Hugging Face generate": HuggingFace(pair, temperature, max_new_tokens)}
     for path, each in pairs.items():
-        gamma = chosen[path][0]
+        gamma, _ = chosen[path]
         ways[f"plain, {path}"] = plain(each, options)
         ways[f"speculative, {path}"] = speculative(each, gamma, options)
         ways[f"Hugging Face assisted, γ = {gamma}"] = HuggingFace(pair, temperature, max_new_tokens, gamma)
@@ -179,7 +178,7 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
     rows = []
     for way, each in runs.items():
         path = way.rpartition(", ")[2]
-        gamma = chosen[path][0] if way.startswith("speculative") else None
+        gamma, costs = chosen[path] if way.startswith("speculative") else (None, None)
         against = {"Hugging Face generate": runs["Hugging Face generate"]}
         if path in pairs:
             against |= {"its plain": runs[f"plain, {path}"]}
@@ -188,11 +187,11 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
         facts = {"pair": pair.name, "temperature": temperature, "way": way, "gamma": gamma} | row(each, against)
         if gamma:
             total = counts(each)
-            facts |= {"alpha": total["alpha"], "c": chosen[path][2], "v": chosen[path][3]}
+            facts |= {"alpha": total["alpha"], "c": costs.c, "v": costs.v[gamma]}
             facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
         if path in pairs:
             facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
-        rows.append(facts)
+        rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
     return pd.DataFrame(rows)
 
 
@@ -212,7 +211,6 @@ def machine() -> dict:
         "processor": names[0] if info.exists() and names else platform.processor(),
         "cores": os.cpu_count(), "threads": torch.get_num_threads(), "python": platform.python_version(),
         "torch": torch.__version__, "transformers": transformers.__version__,
-        "peak memory": f"{peak_memory_mb(sd.load_pair().target):.0f} MB",
     }  # fmt: skip
 
 
@@ -220,9 +218,11 @@ def write(table: pd.DataFrame, folder: Path) -> None:
     """bench.csv with every number, bench.md to read."""
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "bench.csv", index=False)
-    lines = ["# Benchmark", "", ", ".join(f"{name} {value}" for name, value in machine().items()), ""]
+    facts = machine() | {"peak memory": f"{table.peak_memory_mb.max():.0f} MB"}
+    lines = ["# Benchmark", "", ", ".join(f"{name} {value}" for name, value in facts.items()), ""]
     for (pair, temperature), rows in table.groupby(["pair", "temperature"], sort=False):
-        shown = rows.drop(columns=["pair", "temperature", *[name for name in rows if name.endswith(("low", "high"))]])
+        said = ["pair", "temperature", "peak_memory_mb", *[name for name in rows if name.endswith(("low", "high"))]]
+        shown = rows.drop(columns=said)
         for name in [name for name in shown if name.startswith("×")]:
             shown[name] = [interval(r, name) for _, r in rows.iterrows()]
         shown = shown.round(2).astype(object).where(shown.notna(), "")

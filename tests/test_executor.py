@@ -16,7 +16,7 @@ import specdec_lite as sd
 import sweep_child
 import tiny
 from specdec_lite import verification
-from specdec_lite.experiment import COLUMNS, KEY, Bench, Worker
+from specdec_lite.experiment import COLUMNS, KEY, Bench, Job, Worker
 
 GAMMAS, TEMPERATURES = (0, 2, 3), (0.0, 1.0)
 OPTIONS = {
@@ -243,8 +243,6 @@ def test_a_worker_keeps_no_more_than_one_pair():
 
 
 def sweep_child_job(family):
-    from specdec_lite.experiment import Job
-
     return Job(partial(sweep_child.pair_of, family), (1,), [[5]], [[5]], 4, 0)
 
 
