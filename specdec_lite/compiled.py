@@ -149,18 +149,17 @@ class CompiledSeq2Seq(Seq2Seq):
 class StaticDecoder(CachedDecoder):
     """A `CachedDecoder` on a compiled model's buffers: rollback moves an index, and nothing is copied."""
 
-    def start(self, inputs: dict[str, Tensor]) -> None:
-        """Run the encoder once. A source longer than the buffers, or with padding inside, is refused."""
-        states = self.model.hf_model.get_encoder()(**inputs, return_dict=True).last_hidden_state
+    def empty_cache(self) -> EncoderDecoderCache:
+        """The model's buffers, from now on this cursor's. They refuse a longer source, or one with padding inside."""
+        states = self.encoder_outputs.last_hidden_state
         if states.shape[1] > self.model.mask.shape[1]:
             expected = f"expected at most max_source_tokens={self.model.mask.shape[1]}"
             raise ValueError(f"source has {states.shape[1]} positions: {expected}")
-        if not inputs.get("attention_mask", torch.ones(1)).all():
+        if self.attention_mask is not None and not self.attention_mask.all():
             raise ValueError("attention_mask hides some positions: expected a source without padding")
         self.model.set_source(states)
-        self.model.owner, self.cache = self, self.model.cache
-        self.length, self.written = 0, None  # written: where the buffers' own counters stand
-        self.encoder_runs += 1
+        self.model.owner, self.written = self, None  # written: where the buffers' own counters stand
+        return self.model.cache
 
     def forward(self, tokens: Tensor) -> Tensor:
         if self.model.owner is not self:
@@ -183,9 +182,8 @@ class StaticDecoder(CachedDecoder):
 class NarrowLinear(nn.Module):
     """A linear layer for one or a few positions, where what takes the time is to read the weights.
 
-    For one or two positions the compiler makes the products and their sums one loop over the weights, which reads each
-    of them once; 8-bit weights become floats in its registers. For a few more a library's product is faster, and
-    fastest with the weights on the left.
+    The compiler makes the products and their sums one loop over the weights, which reads each of them once, however
+    many positions there are; 8-bit weights become floats in its registers. A library's product is made for many more.
     """
 
     def __init__(self, linear: nn.Linear, int8: bool):
@@ -198,11 +196,9 @@ class NarrowLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        if torch.compiler.is_compiling() and len(rows) <= 2:
+        if torch.compiler.is_compiling():
             out = torch.stack([(self.weight * row).sum(-1) for row in rows])
-        elif torch.compiler.is_compiling():
-            out = (self.weight.to(x.dtype) @ rows.T).T
-        else:
+        else:  # uncompiled, the loop would store a matrix for each row
             out = rows @ self.weight.to(x.dtype).T
         out = out if self.scale is None else out * self.scale
         out = out if self.bias is None else out + self.bias
@@ -210,8 +206,9 @@ class NarrowLinear(nn.Module):
 
 
 def with_narrow_products(hf_model, int8: bool):
-    """A copy that shares all tensors, and whose decoder and output head multiply as `NarrowLinear` does."""
-    shared = {id(tensor): tensor for tensor in chain(hf_model.parameters(), hf_model.buffers())}
+    """A copy with the same tensors and encoder, whose decoder and output head multiply as `NarrowLinear` does."""
+    kept = chain(hf_model.parameters(), hf_model.buffers(), [hf_model.get_encoder()])
+    shared = {id(each): each for each in kept}
     twin = copy.deepcopy(hf_model, shared)
     for module in list(twin.get_decoder().modules()):
         for name, child in list(module.named_children()):
@@ -244,6 +241,8 @@ def compiled(step, backend, device: torch.device):
     options = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     if device.type == "cuda":
         options["triton.cudagraphs"] = True  # a step is recorded and replayed whole
+    else:
+        options["cpp.enable_floating_point_contract_flag"] = "fast"  # a product and its sum in one instruction
     if backend != "inductor":  # others take no options
         options = None
     return torch.compile(step, backend=backend, dynamic=False, fullgraph=True, isolate_recompiles=True, options=options)

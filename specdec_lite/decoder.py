@@ -35,14 +35,23 @@ class CachedDecoder:
         """A cursor on a model: of the model's own kind if it brings one (`compiled`), else of this one."""
         return getattr(model, "cursor", cls)(model)
 
-    def start(self, inputs: dict[str, Tensor]) -> None:
-        """Run the encoder once and begin with an empty cache. `inputs` as `Seq2Seq.encode` returns them."""
+    def start(self, inputs: dict[str, Tensor], encoder_outputs=None) -> None:
+        """Run the encoder once and begin with an empty cache.
+
+        `inputs` as `Seq2Seq.encode` returns them. With `encoder_outputs`, from a cursor that shares this encoder, it
+        need not run.
+        """
+        self.cache = None
         self.attention_mask = inputs.get("attention_mask")
-        self.encoder_outputs = self.model.hf_model.get_encoder()(**inputs, return_dict=True)
-        # One cache grows with the text; the other holds the source's keys, computed once and never cropped.
-        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        self.length = 0
-        self.encoder_runs += 1
+        if encoder_outputs is None:
+            encoder_outputs = self.model.hf_model.get_encoder()(**inputs, return_dict=True)
+            self.encoder_runs += 1
+        self.encoder_outputs, self.length = encoder_outputs, 0
+        self.cache = self.empty_cache()
+
+    def empty_cache(self) -> EncoderDecoderCache:
+        """One cache grows with the text; the other holds the source's keys, computed once and never cropped."""
+        return EncoderDecoderCache(DynamicCache(), DynamicCache())
 
     def extend(self, token_ids: Tensor | Sequence[int]) -> Tensor:
         """Feed n new tokens in one forward pass and return ``(n, vocab)`` logits.

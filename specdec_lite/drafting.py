@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .decoder import CachedDecoder
-from .models import Seq2Seq, Source, check_same_vocabulary
+from .models import Seq2Seq, Source, check_same_vocabulary, same_encoder
 from .sampling import Draws, SamplingRule
 
 
@@ -70,6 +70,10 @@ class DraftModel:
 
     def keep(self, length: int) -> None:
         self.decoder.rollback(min(length, self.decoder.length))
+
+    def encoder_outputs_for(self, target: Seq2Seq):
+        """What the draft's encoder made of the source, if it is the target's too; else None."""
+        return self.decoder.encoder_outputs if same_encoder(target, self.model) else None
 
 
 def as_proposer(draft: Seq2Seq | Proposer, target: Seq2Seq) -> Proposer:

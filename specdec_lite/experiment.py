@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from .decoder import CachedDecoder
 from .generation import Generation, autoregressive_generate, check_length, judge, now, speculative_generate
 from .metrics import js_between_samples, js_noise_floor, paired_bootstrap
-from .models import Pair, Seq2Seq
+from .models import Pair, Seq2Seq, same_encoder
 from .sampling import Draws, SamplingRule, check_integer
 from .theory import finite_walltime_factor
 from .verification import verifier
@@ -302,7 +302,8 @@ class Costs:
     v : dict of int to float
         A target pass over gamma + 1 positions with its verification, for each gamma.
     target_start, draft_start : float
-        Running the encoder.
+        What a text costs before its first token: the encoder, and the source's keys and values. The draft's is small
+        if it shares the target's encoder.
     step_seconds : float
         The unit.
     """
@@ -336,15 +337,19 @@ def time_steps(pair: Pair, text: str, gammas: Sequence[int], temperature: float,
     ahead = tokens[-1:].repeat(max(gammas))  # which tokens are fed does not change the time
     target, draft = CachedDecoder.on(pair.target), CachedDecoder.on(pair.draft)
 
-    def start(decoder):
-        decoder.start(decoder.model.encode(text))
+    def start(decoder, encoder_outputs=None):
+        decoder.start(decoder.model.encode(text), encoder_outputs)
+        decoder.extend(tokens[:1])
+        decoder.rollback(0)
 
     def step(decoder, n=0):
         p = rule.probs(decoder.extend(torch.cat([tokens[-1:], ahead[:n]])))
         draws.token(p[0]) if n == 0 else judge(verify, p, q[:n], ahead[:n], draws, pair.target)
         decoder.rollback(len(tokens) - 1)
 
-    start_times = {f"{name}_start": seconds_of(pair, start, d) for name, d in (("target", target), ("draft", draft))}
+    start_times = {"target_start": seconds_of(pair, start, target)}
+    shared = target.encoder_outputs if same_encoder(pair.target, pair.draft) else None
+    start_times["draft_start"] = seconds_of(pair, start, draft, shared)
     q = torch.full((max(gammas), pair.target.vocab_size), 1 / pair.target.vocab_size, device=tokens.device)
     for decoder in (target, draft):
         if len(tokens) > 1:
@@ -361,7 +366,10 @@ def time_steps(pair: Pair, text: str, gammas: Sequence[int], temperature: float,
         unit = seconds_of(pair, block, target) / BLOCK
         turn = {"unit": unit, "c": seconds_of(pair, block, draft) / BLOCK / unit}
         turn |= {n: seconds_of(pair, step, target, n) / unit for n in gammas}
-        turns.append(turn | {name: seconds / unit for name, seconds in start_times.items()})
+        # Each start took one step; the loops count that elsewhere.
+        turn["target_start"] = max(0.0, start_times["target_start"] / unit - 1)
+        turn["draft_start"] = max(0.0, start_times["draft_start"] / unit - turn["c"])
+        turns.append(turn)
     return turns
 
 

@@ -188,7 +188,7 @@ def speculative_generate(
     decoder, out, probs = CachedDecoder.on(target), Generation(), []
     began = now(target)
     proposer.start(source)  # first, for it may refuse the source
-    decoder.start(inputs)
+    decoder.start(inputs, proposer.encoder_outputs_for(target) if isinstance(proposer, DraftModel) else None)
     tokens = [target.start_token]  # the whole decoder sequence; its last token has not been fed yet
     while not finished(out.token_ids, target, max_new_tokens):
         n = min(gamma, max_new_tokens - len(out.token_ids) - 1)  # the target's own token ends the round

@@ -193,6 +193,7 @@ def load_pair(
         _check_encoder_decoder(argument, path)
     pair = Pair(load_model(target, device, dtype), load_model(draft, device, dtype), name)
     check_same_vocabulary(pair.target, pair.draft)
+    share_weights(pair.target.hf_model, pair.draft.hf_model)
     return pair
 
 
@@ -204,6 +205,28 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
     with quiet():
         hf_model = family.from_pretrained(path, dtype=parse_dtype(dtype), use_safetensors=True)
     return Seq2Seq(hf_model.to(parse_device(device)), AutoTokenizer.from_pretrained(path))
+
+
+def share_weights(target, draft) -> None:
+    """Hold in memory once what is equal in both Hugging Face models: the draft takes the target's tensors.
+
+    A draft that kept its teacher's encoder, as distil-Whisper and the pocket pair's draft do, gets the very module. So
+    it runs once per source (`same_encoder`).
+    """
+    tensors = dict(target.named_parameters())
+    for name, parameter in draft.named_parameters():
+        if name in tensors and torch.equal(parameter, tensors[name]):
+            parameter.data = tensors[name].data
+    encoders = target.get_encoder(), draft.get_encoder()
+    kinds = [type(encoder) for encoder in encoders]
+    places = [{name: tensor.data_ptr() for name, tensor in encoder.named_parameters()} for encoder in encoders]
+    if kinds[0] is kinds[1] and places[0] == places[1]:
+        draft.set_encoder(target.get_encoder())
+
+
+def same_encoder(target: Seq2Seq, draft: Seq2Seq) -> bool:
+    """Whether one run of the encoder serves both models."""
+    return target.hf_model.get_encoder() is draft.hf_model.get_encoder() and target.prefix == draft.prefix
 
 
 @contextmanager

@@ -36,7 +36,8 @@ def finite_walltime_factor(
     Parameters
     ----------
     target_start, draft_start : float
-        Time to run the two encoders, in units of a target pass; plain decoding pays the first one too.
+        Time to read the source, in units of a target pass: encoders, and keys and values made from their output. Plain
+        decoding pays the first one too.
     """
     alpha, gamma = _check_alpha(alpha), check_integer("gamma", gamma, 0)
     _check_costs(c, v)

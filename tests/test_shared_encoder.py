@@ -1,0 +1,92 @@
+"""A draft that kept its teacher's encoder: held once, run once a source, and nothing about the output changes."""
+
+import copy
+
+import pytest
+import torch
+
+import specdec_lite as sd
+import tiny
+from specdec_lite.models import same_encoder
+from test_compiled import fast
+
+SOURCES = tiny.sources(6)
+
+
+@pytest.fixture(scope="module", params=[*tiny.FAMILIES, "whisper"])
+def saved(request, tmp_path_factory):
+    """A target, a draft with its encoder and another decoder, and a draft of which one encoder weight differs."""
+    folder, target = tmp_path_factory.mktemp(request.param), tiny.tiny_pair(request.param).target.hf_model
+    draft, other = copy.deepcopy(target), copy.deepcopy(target)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in draft.get_decoder().named_parameters():
+            if "embed" not in name:
+                weight *= 1 + 0.2 * torch.randn(weight.shape, generator=generator)
+        list(other.get_encoder().parameters())[-1][0] += 0.1
+    for name, model in {"target": target, "draft": draft, "other": other}.items():
+        model.save_pretrained(folder / name)
+        tiny.tokenizer().save_pretrained(folder / name)
+    return folder
+
+
+def sources(pair):
+    if pair.target.hf_model.main_input_name == "input_ids":
+        return SOURCES
+    generator = torch.Generator().manual_seed(0)
+    return [{"input_features": torch.randn(1, 8, 40, generator=generator)} for _ in SOURCES]
+
+
+def unshared(folder):
+    return [sd.models.load_model(folder / name) for name in ("target", "draft")]
+
+
+def test_equal_weights_are_held_once(saved):
+    pair = sd.load_pair(saved / "target", saved / "draft")
+    assert pair.draft.hf_model.get_encoder() is pair.target.hf_model.get_encoder()
+    held = {tensor.data_ptr() for tensor in pair.target.hf_model.parameters()}
+    mine = dict(pair.draft.hf_model.named_parameters())
+    apart = [name for name, tensor in mine.items() if tensor.data_ptr() not in held]
+    assert apart and all("decoder" in name for name in apart)
+    assert pair.draft.hf_model.get_output_embeddings().weight.data_ptr() in held
+
+
+def test_one_different_weight_keeps_the_encoders_apart(saved):
+    pair = sd.load_pair(saved / "target", saved / "other")
+    assert not same_encoder(*pair)
+    with tiny.counted(*pair) as (target, draft):
+        sd.speculative_generate(*pair, sources(pair)[0], max_new_tokens=8)
+    assert (target["encoder"], draft["encoder"]) == (1, 1)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_encoder_runs_once_and_the_output_is_the_same(saved, temperature):
+    pair, apart = sd.load_pair(saved / "target", saved / "draft"), unshared(saved)
+    seen = []
+    for seed, source in enumerate(sources(pair)):
+        options = {"gamma": 3, "max_new_tokens": 20, "temperature": temperature, "seed": seed}
+        with tiny.counted(pair.target) as (counts,):
+            run = sd.speculative_generate(*pair, source, **options)
+        expected = sd.speculative_generate(*apart, source, **options)
+        assert counts["encoder"] == 1 and run.token_ids == expected.token_ids and run.rounds == expected.rounds
+        seen += run.origins
+    assert {"accepted", "residual"} <= set(seen)  # the two decoders do differ
+
+
+def test_another_prefix_is_another_source(saved):
+    pair = sd.load_pair(saved / "target", saved / "draft")
+    assert same_encoder(*pair)
+    pair.draft.prefix = "w5 "
+    assert not same_encoder(*pair)
+
+
+def test_compiled_pair_still_shares(saved):
+    pair = sd.load_pair(saved / "target", saved / "draft")
+    if pair.target.hf_model.main_input_name != "input_ids":
+        pytest.skip("compile_pair takes models that read text")
+    quick = fast(pair)
+    for source in SOURCES:
+        with tiny.counted(quick.target) as (counts,):
+            got = sd.speculative_generate(*quick, source, gamma=3, max_new_tokens=20, seed=1)
+        want = sd.speculative_generate(*pair, source, gamma=3, max_new_tokens=20, seed=1)
+        assert counts["encoder"] == 1 and got.token_ids == want.token_ids
