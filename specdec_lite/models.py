@@ -191,20 +191,50 @@ def load_pair(
     target, draft = target or POCKET_PAIR / "target", draft or POCKET_PAIR / "draft"
     for argument, path in (("target", target), ("draft", draft)):
         _check_encoder_decoder(argument, path)
-    pair = Pair(load_model(target, device, dtype), load_model(draft, device, dtype), name)
+    large = load_model(target, device, dtype)
+    pair = Pair(large, load_model(draft, device, dtype, lender=large), name)
     check_same_vocabulary(pair.target, pair.draft)
     share_weights(pair.target.hf_model, pair.draft.hf_model)
     return pair
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype = "float32") -> Seq2Seq:
-    """Load one checkpoint: safetensors only, and never code that comes with it."""
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+    lender: Seq2Seq | None = None,
+) -> Seq2Seq:
+    """Load one checkpoint: safetensors only, and never code that comes with it.
+
+    A draft's checkpoint may leave out weights that it has in common with its target, the `lender`.
+    """
     config = AutoConfig.from_pretrained(path)
     speech = type(config) in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
     family = AutoModelForSpeechSeq2Seq if speech else AutoModelForSeq2SeqLM
-    with quiet():
-        hf_model = family.from_pretrained(path, dtype=parse_dtype(dtype), use_safetensors=True)
-    return Seq2Seq(hf_model.to(parse_device(device)), AutoTokenizer.from_pretrained(path))
+    with quiet(reports=lender is None):
+        hf_model, info = family.from_pretrained(
+            path, dtype=parse_dtype(dtype), use_safetensors=True, output_loading_info=True
+        )
+    hf_model = hf_model.to(parse_device(device))
+    if lender is not None:
+        borrow_weights(hf_model, info["missing_keys"], lender.hf_model, path)
+    return Seq2Seq(hf_model, AutoTokenizer.from_pretrained(path))
+
+
+def borrow_weights(draft, missing: set[str], target, path: str | Path) -> None:
+    """Copy from one Hugging Face model to the other what the other's checkpoint left out."""
+    mine, theirs = draft.state_dict(), target.state_dict()
+    for name in sorted(missing):
+        if name not in theirs or mine[name].shape != theirs[name].shape:
+            raise ValueError(
+                f"draft={str(path)!r} leaves out {name}, and the target has none like it: expected it here"
+            )
+        mine[name].copy_(theirs[name])
+    tied = [name for name in sorted(missing) if not torch.equal(mine[name], theirs[name])]
+    if tied:
+        raise ValueError(
+            f"draft={str(path)!r} ties {', '.join(tied)} to others, which the target does not: expected both"
+        )
 
 
 def share_weights(target, draft) -> None:
@@ -230,13 +260,16 @@ def same_encoder(target: Seq2Seq, draft: Seq2Seq) -> bool:
 
 
 @contextmanager
-def quiet():
-    """No progress bars: a page or a terminal that loads a local folder has nothing to show."""
-    shown = logging.is_progress_bar_enabled()
+def quiet(reports: bool = True):
+    """No progress bars: a page or a terminal that loads a local folder has nothing to show. Or no reports either."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if not reports:
+        logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 

@@ -1,9 +1,12 @@
 """A draft that kept its teacher's encoder: held once, run once a source, and nothing about the output changes."""
 
 import copy
+import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig
 
 import specdec_lite as sd
 import tiny
@@ -71,6 +74,44 @@ def test_the_encoder_runs_once_and_the_output_is_the_same(saved, temperature):
         assert counts["encoder"] == 1 and run.token_ids == expected.token_ids and run.rounds == expected.rounds
         seen += run.origins
     assert {"accepted", "residual"} <= set(seen)  # the two decoders do differ
+
+
+def test_a_draft_may_leave_out_what_it_has_in_common_with_its_target(saved, tmp_path):
+    whole = sd.load_pair(saved / "target", saved / "draft")
+    weights = whole.draft.hf_model.state_dict()
+    own = {name: weight for name, weight in weights.items() if not name.removeprefix("model.").startswith("encoder.")}
+    whole.draft.hf_model.save_pretrained(tmp_path, state_dict=own)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    assert set(load_file(tmp_path / "model.safetensors")) == set(own)
+    lean = sd.load_pair(saved / "target", tmp_path)
+    assert same_encoder(*lean)
+    for name, weight in lean.draft.hf_model.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_borrowed_weights_are_the_targets_or_an_error(saved, tmp_path):
+    """T5 ties a head that is left out to the embeddings; where the target's are two, the draft's cannot be right."""
+    whole = sd.load_pair(saved / "target", saved / "draft").draft.hf_model
+    if "shared.weight" not in whole.state_dict():
+        pytest.skip("this family leaves apart what was saved apart")
+    own = {name: weight for name, weight in whole.state_dict().items() if name.startswith("decoder.block")}
+    whole.save_pretrained(tmp_path, state_dict=own)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"draft=.* ties .*lm_head.weight to others, which the target does not"):
+        sd.load_pair(saved / "target", tmp_path)
+
+
+def test_a_draft_that_leaves_out_what_the_target_has_not_is_refused(saved, tmp_path):
+    model = sd.models.load_model(saved / "draft").hf_model
+    lost = sorted(name for name in model.state_dict() if re.search(r"decoder.*(block|layers)\.1\.", name))[0]
+    model.save_pretrained(tmp_path, state_dict={n: w for n, w in model.state_dict().items() if n != lost})
+    shallow = AutoConfig.from_pretrained(saved / "target")
+    shallow.num_decoder_layers = shallow.decoder_layers = 1
+    type(model)(shallow).save_pretrained(tmp_path / "shallow")
+    for folder in (tmp_path, tmp_path / "shallow"):
+        tiny.tokenizer().save_pretrained(folder)
+    with pytest.raises(ValueError, match=re.escape(f"draft={str(tmp_path)!r} leaves out {lost}")):
+        sd.load_pair(tmp_path / "shallow", tmp_path)
 
 
 def test_another_prefix_is_another_source(saved):
