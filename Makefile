@@ -21,7 +21,7 @@ DATA    ?= download
 MINUTES ?= 93
 DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
-SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3
+SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p taught_tokens 600000
 
 .PHONY: help book execute results test bench pair repository clean
 

@@ -45,7 +45,7 @@ class DraftModel:
     """A small model drafts token by token, with a cursor of its own."""
 
     def __init__(self, model: Seq2Seq):
-        self.model = model
+        self.model, self.inputs = model, {}
         self.decoder = CachedDecoder.on(model)
 
     @property
@@ -53,7 +53,8 @@ class DraftModel:
         return self.decoder.passes
 
     def start(self, source: Source) -> None:
-        self.decoder.start(self.model.encode(source))
+        self.inputs = self.model.encode(source)
+        self.decoder.start(self.inputs)
 
     def propose(self, tokens: list[int], n: int, last: int, rule: SamplingRule, draws: Draws) -> Proposal:
         # Catch-up: after a fully accepted round the cursor lacks the last drafted token too, so this feeds two.
@@ -71,9 +72,12 @@ class DraftModel:
     def keep(self, length: int) -> None:
         self.decoder.rollback(min(length, self.decoder.length))
 
-    def encoder_outputs_for(self, target: Seq2Seq):
-        """What the draft's encoder made of the source, if it is the target's too; else None."""
-        return self.decoder.encoder_outputs if same_encoder(target, self.model) else None
+    def encoder_outputs_for(self, target: Seq2Seq, inputs: dict[str, Tensor]):
+        """What the target's encoder would make of these inputs, if it has just done so for the draft; else None."""
+        if not same_encoder(target, self.model) or inputs.keys() != self.inputs.keys():
+            return None
+        same_source = all(torch.equal(inputs[name], self.inputs[name]) for name in inputs)
+        return self.decoder.encoder_outputs if same_source else None
 
 
 def as_proposer(draft: Seq2Seq | Proposer, target: Seq2Seq) -> Proposer:

@@ -188,7 +188,8 @@ def speculative_generate(
     decoder, out, probs = CachedDecoder.on(target), Generation(), []
     began = now(target)
     proposer.start(source)  # first, for it may refuse the source
-    decoder.start(inputs, proposer.encoder_outputs_for(target) if isinstance(proposer, DraftModel) else None)
+    shared = proposer.encoder_outputs_for(target, inputs) if isinstance(proposer, DraftModel) else None
+    decoder.start(inputs, shared)
     tokens = [target.start_token]  # the whole decoder sequence; its last token has not been fed yet
     while not finished(out.token_ids, target, max_new_tokens):
         n = min(gamma, max_new_tokens - len(out.token_ids) - 1)  # the target's own token ends the round

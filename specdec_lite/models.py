@@ -255,8 +255,8 @@ def share_weights(target, draft) -> None:
 
 
 def same_encoder(target: Seq2Seq, draft: Seq2Seq) -> bool:
-    """Whether one run of the encoder serves both models."""
-    return target.hf_model.get_encoder() is draft.hf_model.get_encoder() and target.prefix == draft.prefix
+    """Whether both models read a source with one and the same encoder."""
+    return target.hf_model.get_encoder() is draft.hf_model.get_encoder()
 
 
 @contextmanager
