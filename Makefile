@@ -13,6 +13,9 @@ TEMPERATURES ?= [0.0, 1.0]
 PROMPTS      ?= 6
 PARAMETERS   ?=
 
+# Tests and notebooks run beside each other, one thread each: two threads of two processes on two cores wait for each other.
+PARALLEL := OMP_NUM_THREADS=1
+
 # make bench: for instance BENCH="--pairs pocket --prompts 20"
 BENCH ?=
 
@@ -61,8 +64,8 @@ bench: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval notebooks
+	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile tests
+	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile --nbval notebooks
 
 pair: $(READY)
 	mkdir -p "$(OUT)"

@@ -95,8 +95,8 @@ def best_gamma(pair: sd.Pair, prompts: list, options: dict) -> tuple[int, Costs]
     runs = [speculative(pair, 4, options)(source, i) for i, source in enumerate(prompts)]
     alpha = min(1.0, counts(runs)["alpha"])
     costs = measure_costs(pair, prompts, GAMMAS, temperature=options["temperature"])
-    length = round(sum(len(run.token_ids) for run in runs) / len(runs))
-    return max(GAMMAS, key=lambda gamma: costs.predict(alpha, gamma, length)), costs
+    lengths = [len(run.token_ids) for run in runs]
+    return max(GAMMAS, key=lambda gamma: costs.predict(alpha, gamma, lengths)), costs
 
 
 def in_turns(ways: dict[str, Way], prompts: list) -> dict[str, list[sd.Generation]]:
@@ -140,6 +140,47 @@ def outside_share(way: Way, prompts: list) -> float:
     return 1 - inside / total
 
 
+@torch.inference_mode()
+def machine_rates() -> dict[str, float]:
+    """Bytes read and floating-point operations done per second: the best of a few large sums and products."""
+    large, square = torch.ones(64_000_000), torch.ones(1024, 1024)
+    read_rate = large.nbytes / best_seconds(large.sum)
+    return {"read_rate": read_rate, "flop_rate": 2 * 1024**3 / best_seconds(lambda: square @ square)}
+
+
+def best_seconds(work: Callable, times: int = 8) -> float:
+    def once() -> float:
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(times))
+
+
+@torch.inference_mode()
+def step_weights(model: sd.Seq2Seq, source) -> int:
+    """How many weights a decoding step multiplies with; cross-attention's keys are there already."""
+    cursor, used = sd.CachedDecoder(model), []
+    cursor.start(model.encode(source))
+    cursor.extend([model.start_token])
+    linear = [layer for layer in model.hf_model.modules() if isinstance(layer, torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(lambda layer, *_: used.append(layer.weight.numel())) for layer in linear]
+    cursor.extend([model.start_token])
+    for hook in hooks:
+        hook.remove()
+    return sum(used)
+
+
+def floor_ms_per_token(
+    runs: list[sd.Generation], pair: sd.Pair, source, gamma: int, draft_bytes: int, rates: dict[str, float]
+) -> float:
+    """What the matrix products of these runs' decoder passes need at least."""
+    target, draft = (step_weights(model, source) for model in pair)
+    seconds = sum(run.target_passes for run in runs) * sd.floor_seconds(target, gamma + 1, 4, **rates)
+    seconds += sum(run.draft_passes for run in runs) * sd.floor_seconds(draft, 1, draft_bytes, **rates)
+    return 1000 * seconds / sum(len(run.token_ids) for run in runs)
+
+
 def row(runs: list[sd.Generation], against: dict[str, list[sd.Generation]]) -> dict:
     """Milliseconds per token, and how many times faster than each of the others, with a 95 % interval."""
     seconds, tokens = [run.seconds for run in runs], [len(run.token_ids) for run in runs]
@@ -164,7 +205,7 @@ def both_paths(name: str, max_new_tokens: int) -> dict[str, sd.Pair]:
 def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_new_tokens: int) -> pd.DataFrame:
     """One table: every way to decode with one pair at one temperature."""
     options, pair = {"max_new_tokens": max_new_tokens, "temperature": temperature}, pairs["eager"]
-    prompts, others = sources(pair, n_prompts)
+    (prompts, others), rates = sources(pair, n_prompts), machine_rates()
     chosen = {path: best_gamma(each, others, options) for path, each in pairs.items()}
     ways = {"Hugging Face generate": HuggingFace(pair, temperature, max_new_tokens)}
     for path, each in pairs.items():
@@ -191,6 +232,9 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
             facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
         if path in pairs:
             facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
+            draft_bytes = 1 if path == "compiled" else 4  # int8_draft
+            floor = floor_ms_per_token(each, pair, prompts[0], gamma or 0, draft_bytes, rates)
+            facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}
         rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
     return pd.DataFrame(rows)
 
@@ -223,7 +267,7 @@ def write(table: pd.DataFrame, folder: Path) -> None:
     for (pair, temperature), rows in table.groupby(["pair", "temperature"], sort=False):
         said = ["pair", "temperature", "peak_memory_mb", *[name for name in rows if name.endswith(("low", "high"))]]
         shown = rows.drop(columns=said)
-        for name in [name for name in shown if name.startswith("×")]:
+        for name in [name for name in shown if f"{name}, low" in rows]:
             shown[name] = [interval(r, name) for _, r in rows.iterrows()]
         shown = shown.round(2).astype(object).where(shown.notna(), "")
         lines += [f"## {pair}, temperature {temperature:g}", "", markdown(shown), ""]

@@ -278,10 +278,7 @@ class Bench:
         """Speed-up from alpha, c, v and the output lengths of the measure prompts; the theory is the token rule's."""
         if verification != "token":
             return math.nan
-        lengths = [len(g.token_ids) for g in self.measured]
-        factors = [self.costs.predict(self.alpha, gamma, n) for n in lengths]
-        # Speed-ups average as times do: each factor is plain time over speculative time, weighted by plain time.
-        return sum(lengths) / sum(n / factor for n, factor in zip(lengths, factors, strict=True))
+        return self.costs.predict(self.alpha, gamma, [len(g.token_ids) for g in self.measured])
 
     def divergence(self, base: list[Generation], spec: list[Generation]) -> dict[str, float]:
         """JS between the two samplers' outputs, and between plain samples alone; both 0 when nothing is random."""
@@ -314,8 +311,14 @@ class Costs:
     draft_start: float
     step_seconds: float
 
-    def predict(self, alpha: float, gamma: int, length: int) -> float:
-        return finite_walltime_factor(alpha, gamma, self.c, self.v[gamma], length, self.target_start, self.draft_start)
+    def predict(self, alpha: float, gamma: int, lengths: Sequence[int]) -> float:
+        """Speed-up over texts of these lengths: their plain time over their speculative time, each summed."""
+        costs = self.c, self.v[gamma]
+        factors = [
+            finite_walltime_factor(alpha, gamma, *costs, n, self.target_start, self.draft_start) for n in lengths
+        ]
+        plain = [self.target_start + n for n in lengths]
+        return sum(plain) / sum(seconds / factor for seconds, factor in zip(plain, factors, strict=True))
 
 
 def measure_costs(

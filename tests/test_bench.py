@@ -26,10 +26,18 @@ def test_table(pair, temperature, tmp_path):
         assert table.tokens.nunique() == 1
     ours = table.set_index("way").loc["speculative, eager"]
     assert ours["× its plain, low"] <= ours["× its plain"] <= ours["× its plain, high"]
+    assert ours.floor_ms > 0 and ours["× floor"] == pytest.approx(ours.ms_per_token / ours.floor_ms)
     assert 0 < ours.alpha <= 1 and 0 < ours.outside_forwards < 1 and ours.tokens_per_pass >= 1
     bench.write(table, tmp_path)
     assert len(pd.read_csv(tmp_path / "bench.csv")) == 4
     assert assisted in (tmp_path / "bench.md").read_text(encoding="utf8")
+
+
+def test_step_weights_are_those_of_the_decoder_and_its_head():
+    """Per layer: four square matrices, cross-attention's two, and two of the feed-forward part."""
+    model = tiny.tiny_pair("t5").target
+    layer = 6 * tiny.WIDTH**2 + 2 * tiny.WIDTH * 2 * tiny.WIDTH
+    assert bench.step_weights(model, tiny.sources(1)[0]) == 2 * layer + tiny.VOCAB * tiny.WIDTH
 
 
 def test_different_outputs_are_an_error():
