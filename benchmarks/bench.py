@@ -171,13 +171,11 @@ def step_weights(model: sd.Seq2Seq, source) -> int:
     return sum(used)
 
 
-def floor_ms_per_token(
-    runs: list[sd.Generation], pair: sd.Pair, source, gamma: int, draft_bytes: int, rates: dict[str, float]
-) -> float:
+def floor_ms_per_token(runs: list[sd.Generation], pair: sd.Pair, source, gamma: int, rates: dict[str, float]) -> float:
     """What the matrix products of these runs' decoder passes need at least."""
     target, draft = (step_weights(model, source) for model in pair)
     seconds = sum(run.target_passes for run in runs) * sd.floor_seconds(target, gamma + 1, 4, **rates)
-    seconds += sum(run.draft_passes for run in runs) * sd.floor_seconds(draft, 1, draft_bytes, **rates)
+    seconds += sum(run.draft_passes for run in runs) * sd.floor_seconds(draft, 1, 4, **rates)
     return 1000 * seconds / sum(len(run.token_ids) for run in runs)
 
 
@@ -198,7 +196,7 @@ def both_paths(name: str, max_new_tokens: int) -> dict[str, sd.Pair]:
     pairs = {"eager": load(name)}
     if has_compiler(pairs["eager"].target.device):
         limits = {"max_new_tokens": max_new_tokens, "max_source_tokens": 64}
-        pairs["compiled"] = sd.compile_pair(pairs["eager"], gammas=GAMMAS, int8_draft=True, **limits)
+        pairs["compiled"] = sd.compile_pair(pairs["eager"], gammas=GAMMAS, **limits)
     return pairs
 
 
@@ -232,8 +230,7 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
             facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
         if path in pairs:
             facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
-            draft_bytes = 1 if path == "compiled" else 4  # int8_draft
-            floor = floor_ms_per_token(each, pair, prompts[0], gamma or 0, draft_bytes, rates)
+            floor = floor_ms_per_token(each, pair, prompts[0], gamma or 0, rates)
             facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}
         rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
     return pd.DataFrame(rows)

@@ -33,7 +33,8 @@ def compile_pair(
 ) -> Pair:
     """The same pair with compiled steps: pass it to the loops in place of the other.
 
-    The target is compiled for one position (plain decoding) and for gamma + 1, the draft for one and, to catch up, two.
+    The target is compiled for one position (plain decoding) and for gamma + 1, the draft for one and, to catch up, two;
+    each of them also for a step that reads a new source.
     Compiling takes from seconds to minutes; it happens here, once, and not in the first generation.
 
     Parameters
@@ -45,6 +46,7 @@ def compile_pair(
     int8_draft : bool
         Round the weights of the draft's decoder to 8 bits: a step reads a quarter of the bytes. q becomes that of the
         rounded draft, and stays the distribution that is really drawn from, so the output keeps the target's law.
+        Measure: on processors that are slow to turn small integers into floats it costs more than it saves.
     backend : str or callable
         As in `torch.compile`.
 
@@ -74,7 +76,7 @@ def compile_pair(
     draft = CompiledSeq2Seq(pair.draft, {1, 2}, int8=int8_draft, **options)
     seconds = target.warm_up() + draft.warm_up()
     if progress:
-        print(f"compiled {len(target.steps) + len(draft.steps)} steps in {seconds:.0f} s")
+        print(f"compiled {len(target.steps) + len(draft.steps) + 2} steps in {seconds:.0f} s")
     return Pair(target, draft, pair.name)
 
 
@@ -106,10 +108,17 @@ class CompiledSeq2Seq(Seq2Seq):
         width = self.hf_model.get_encoder().config.hidden_size
         self.states = torch.zeros(1, max_source_tokens, width, dtype=self.dtype, device=self.device)
         self.mask = torch.zeros(1, max_source_tokens, dtype=torch.long, device=self.device)
+        self.start_ids = torch.tensor([[self.start_token]], device=self.device)
+        with torch.inference_mode():
+            self.step(self.start_ids)  # makes the buffers: what is compiled must find them in their place
+        self.read = compiled(self.step, backend, self.device)
         self.steps = {n: compiled(self.step, backend, self.device) for n in sorted(widths)}
 
     def step(self, token_ids: Tensor) -> Tensor:
-        """What is compiled: one pass over ``(1, n)`` tokens, behind those that the cache holds."""
+        """What is compiled: one pass over ``(1, n)`` tokens, behind those that the cache holds.
+
+        It makes the source's keys and values if the cache has none: that is traced as another graph, `read`.
+        """
         return self.hf_model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
             attention_mask=self.mask,
@@ -124,24 +133,25 @@ class CompiledSeq2Seq(Seq2Seq):
             layer.cumulative_length.fill_(length)
 
     def set_source(self, states: Tensor) -> None:
-        """Copy the encoder's output into the buffer; the next, uncompiled step computes its keys and values."""
+        """Copy the encoder's output into the buffer, and make its keys and values: a step's logits are thrown away."""
         n = states.shape[1]
         self.states.zero_()
         self.states[:, :n], self.mask[:] = states, torch.arange(self.mask.shape[1], device=self.device) < n
         for layer in self.cache.cross_attention_cache.layers:
             layer.cumulative_length.zero_()
         self.cache.is_updated = dict.fromkeys(self.cache.is_updated, False)
+        self.set_length(0)
+        self.read(self.start_ids)
 
     @torch.inference_mode()
     def warm_up(self) -> float:
         """Compile every step, and return the seconds it took."""
         began = time.perf_counter()
         cursor = StaticDecoder(self)
-        cursor.start({"input_ids": torch.tensor([sorted(self.eos_tokens)[:1]], device=self.device)})
-        cursor.extend([self.start_token])
-        for n in self.steps:
-            for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
-                cursor.rollback(1)
+        for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
+            cursor.start({"input_ids": torch.tensor([sorted(self.eos_tokens)[:1]], device=self.device)})
+            for n in self.steps:
+                cursor.rollback(0)
                 cursor.extend([self.start_token] * n)
         return time.perf_counter() - began
 
@@ -158,7 +168,7 @@ class StaticDecoder(CachedDecoder):
         if self.attention_mask is not None and not self.attention_mask.all():
             raise ValueError("attention_mask hides some positions: expected a source without padding")
         self.model.set_source(states)
-        self.model.owner, self.written = self, None  # written: where the buffers' own counters stand
+        self.model.owner, self.written = self, 1  # written: where the buffers' own counters stand
         return self.model.cache
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -168,7 +178,7 @@ class StaticDecoder(CachedDecoder):
         width = min((w for w in steps if w >= n), default=None)
         if self.written != self.length:
             self.model.set_length(self.length)
-        if width is None or self.written is None:  # the first step also computes the source's keys and values
+        if width is None:
             width, logits = n, self.model.step(tokens[None])
         else:
             logits = steps[width](torch.nn.functional.pad(tokens, (0, width - n))[None])
@@ -179,11 +189,14 @@ class StaticDecoder(CachedDecoder):
         """Nothing to do: the next step overwrites what lies behind `length`."""
 
 
+NARROW = 17  # positions, so up to gamma = 16
+
+
 class NarrowLinear(nn.Module):
     """A linear layer for one or a few positions, where what takes the time is to read the weights.
 
-    The compiler makes the products and their sums one loop over the weights, which reads each of them once, however
-    many positions there are; 8-bit weights become floats in its registers. A library's product is made for many more.
+    The compiler makes the products and their sums one loop over the weights, which reads each of them once for all
+    positions; 8-bit weights become floats in its registers. A library's product is made for many more positions.
     """
 
     def __init__(self, linear: nn.Linear, int8: bool):
@@ -196,9 +209,9 @@ class NarrowLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and len(rows) <= NARROW:
             out = torch.stack([(self.weight * row).sum(-1) for row in rows])
-        else:  # uncompiled, the loop would store a matrix for each row
+        else:  # uncompiled, the loop would store a matrix for each row; for a whole source, the library is faster
             out = rows @ self.weight.to(x.dtype).T
         out = out if self.scale is None else out * self.scale
         out = out if self.bias is None else out + self.bias
@@ -243,6 +256,7 @@ def compiled(step, backend, device: torch.device):
         options["triton.cudagraphs"] = True  # a step is recorded and replayed whole
     else:
         options["cpp.enable_floating_point_contract_flag"] = "fast"  # a product and its sum in one instruction
+        options["realize_reads_threshold"] = 0  # positions are computed once, not again for each row of weights
     if backend != "inductor":  # others take no options
         options = None
     return torch.compile(step, backend=backend, dynamic=False, fullgraph=True, isolate_recompiles=True, options=options)
