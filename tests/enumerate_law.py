@@ -75,7 +75,7 @@ def remembering_cursor() -> type[sd.CachedDecoder]:
     rows: dict[tuple, torch.Tensor] = {}
 
     class RememberingCursor(sd.CachedDecoder):
-        def start(self, inputs):
+        def start(self, inputs, encoder_outputs=None):
             self.source, self.fed = inputs["input_ids"][0].tolist(), ()
             self.encoder_runs += 1
 
