@@ -171,9 +171,9 @@ def step_weights(model: sd.Seq2Seq, source) -> int:
     return sum(used)
 
 
-def floor_ms_per_token(runs: list[sd.Generation], pair: sd.Pair, source, gamma: int, rates: dict[str, float]) -> float:
-    """What the matrix products of these runs' decoder passes need at least."""
-    target, draft = (step_weights(model, source) for model in pair)
+def floor_ms_per_token(runs: list[sd.Generation], weights: list[int], gamma: int, rates: dict[str, float]) -> float:
+    """What the matrix products of these runs' decoder passes need at least; weights of a target and a draft step."""
+    target, draft = weights
     seconds = sum(run.target_passes for run in runs) * sd.floor_seconds(target, gamma + 1, 4, **rates)
     seconds += sum(run.draft_passes for run in runs) * sd.floor_seconds(draft, 1, 4, **rates)
     return 1000 * seconds / sum(len(run.token_ids) for run in runs)
@@ -204,6 +204,7 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
     """One table: every way to decode with one pair at one temperature."""
     options, pair = {"max_new_tokens": max_new_tokens, "temperature": temperature}, pairs["eager"]
     (prompts, others), rates = sources(pair, n_prompts), machine_rates()
+    weights = [step_weights(model, prompts[0]) for model in pair]
     chosen = {path: best_gamma(each, others, options) for path, each in pairs.items()}
     ways = {"Hugging Face generate": HuggingFace(pair, temperature, max_new_tokens)}
     for path, each in pairs.items():
@@ -230,7 +231,7 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
             facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
         if path in pairs:
             facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
-            floor = floor_ms_per_token(each, pair, prompts[0], gamma or 0, rates)
+            floor = floor_ms_per_token(each, weights, gamma or 0, rates)
             facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}
         rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
     return pd.DataFrame(rows)

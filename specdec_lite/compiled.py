@@ -87,6 +87,8 @@ class CompiledSeq2Seq(Seq2Seq):
 
     Attributes
     ----------
+    read : callable
+        The step that makes a new source's keys and values.
     steps : dict of int to callable
         Width n to a function from token ids ``(1, n)`` to logits ``(n, vocab)``.
     """
