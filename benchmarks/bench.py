@@ -23,13 +23,15 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 import specdec_lite as sd
 from specdec_lite.compiled import StaticDecoder, has_compiler
-from specdec_lite.experiment import Costs, counts, measure_costs, peak_memory_mb, per_token_ratio
+from specdec_lite.costs import Costs
+from specdec_lite.experiment import counts, peak_memory_mb, per_token_ratio
 
 GAMMAS = (1, 2, 4, 6)  # from these every pair's best gamma is chosen, on paragraphs that are not measured
 SHAPES = {  # T5's published shapes; weights are random, since time does not depend on them
     "small": {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
     "base": {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
 }
+DRAFT_BYTES = {"eager": 4, "compiled": 2}  # of a weight
 Way = Callable[[object, int], sd.Generation]
 
 
@@ -94,7 +96,7 @@ def best_gamma(pair: sd.Pair, prompts: list, options: dict) -> tuple[int, Costs]
     """The gamma with the best prediction, and the costs that it rests on."""
     runs = [speculative(pair, 4, options)(source, i) for i, source in enumerate(prompts)]
     alpha = min(1.0, counts(runs)["alpha"])
-    costs = measure_costs(pair, prompts, GAMMAS, temperature=options["temperature"])
+    costs = sd.measure_costs(pair, prompts, GAMMAS, temperature=options["temperature"])
     lengths = [len(run.token_ids) for run in runs]
     return max(GAMMAS, key=lambda gamma: costs.predict(alpha, gamma, lengths)), costs
 
@@ -157,25 +159,13 @@ def best_seconds(work: Callable, times: int = 8) -> float:
     return min(once() for _ in range(times))
 
 
-@torch.inference_mode()
-def step_weights(model: sd.Seq2Seq, source) -> int:
-    """How many weights a decoding step multiplies with; cross-attention's keys are there already."""
-    cursor, used = sd.CachedDecoder(model), []
-    cursor.start(model.encode(source))
-    cursor.extend([model.start_token])
-    linear = [layer for layer in model.hf_model.modules() if isinstance(layer, torch.nn.Linear)]
-    hooks = [layer.register_forward_hook(lambda layer, *_: used.append(layer.weight.numel())) for layer in linear]
-    cursor.extend([model.start_token])
-    for hook in hooks:
-        hook.remove()
-    return sum(used)
-
-
-def floor_ms_per_token(runs: list[sd.Generation], weights: list[int], gamma: int, rates: dict[str, float]) -> float:
+def floor_ms_per_token(
+    runs: list[sd.Generation], weights: list[int], gamma: int, draft_bytes: int, rates: dict[str, float]
+) -> float:
     """What the matrix products of these runs' decoder passes need at least; weights of a target and a draft step."""
     target, draft = weights
     seconds = sum(run.target_passes for run in runs) * sd.floor_seconds(target, gamma + 1, 4, **rates)
-    seconds += sum(run.draft_passes for run in runs) * sd.floor_seconds(draft, 1, 4, **rates)
+    seconds += sum(run.draft_passes for run in runs) * sd.floor_seconds(draft, 1, draft_bytes, **rates)
     return 1000 * seconds / sum(len(run.token_ids) for run in runs)
 
 
@@ -192,11 +182,11 @@ def row(runs: list[sd.Generation], against: dict[str, list[sd.Generation]]) -> d
 
 
 def both_paths(name: str, max_new_tokens: int) -> dict[str, sd.Pair]:
-    """The pair as it is and, where there is a compiler, on the fast path."""
+    """The pair as it is and, where there is a compiler, on the fast path with the draft's weights in 16 bits."""
     pairs = {"eager": load(name)}
     if has_compiler(pairs["eager"].target.device):
-        limits = {"max_new_tokens": max_new_tokens, "max_source_tokens": 64}
-        pairs["compiled"] = sd.compile_pair(pairs["eager"], gammas=GAMMAS, **limits)
+        options = {"max_new_tokens": max_new_tokens, "max_source_tokens": 64, "draft_weights": "bfloat16"}
+        pairs["compiled"] = sd.compile_pair(pairs["eager"], gammas=GAMMAS, **options)
     return pairs
 
 
@@ -204,7 +194,7 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
     """One table: every way to decode with one pair at one temperature."""
     options, pair = {"max_new_tokens": max_new_tokens, "temperature": temperature}, pairs["eager"]
     (prompts, others), rates = sources(pair, n_prompts), machine_rates()
-    weights = [step_weights(model, prompts[0]) for model in pair]
+    weights = [sum(matrix.numel() for matrix in sd.step_weights(model, prompts[0])) for model in pair]
     chosen = {path: best_gamma(each, others, options) for path, each in pairs.items()}
     ways = {"Hugging Face generate": HuggingFace(pair, temperature, max_new_tokens)}
     for path, each in pairs.items():
@@ -231,7 +221,7 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
             facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
         if path in pairs:
             facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
-            floor = floor_ms_per_token(each, weights, gamma or 0, rates)
+            floor = floor_ms_per_token(each, weights, gamma or 0, DRAFT_BYTES[path], rates)
             facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}
         rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
     return pd.DataFrame(rows)

@@ -3,10 +3,11 @@
 from importlib.metadata import version as _version
 
 from .compiled import compile_pair
+from .costs import measure_costs, step_weights
 from .decoder import CachedDecoder
 from .display import show_tokens
 from .drafting import DraftModel, Proposal, Proposer
-from .experiment import load_prompts, measure_costs, run_gamma_sweep
+from .experiment import load_prompts, run_gamma_sweep
 from .generation import Generation, Round, autoregressive_generate, speculative_generate
 from .metrics import (
     js_between_samples,

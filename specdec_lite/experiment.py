@@ -9,7 +9,6 @@ import math
 import os
 import platform
 import socket
-import statistics
 import sys
 import tempfile
 import threading
@@ -28,16 +27,14 @@ import transformers
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from .decoder import CachedDecoder
-from .generation import Generation, autoregressive_generate, check_length, judge, now, speculative_generate
+from .costs import measure_costs
+from .generation import Generation, autoregressive_generate, check_length, speculative_generate
 from .metrics import js_between_samples, js_noise_floor, paired_bootstrap
-from .models import Pair, Seq2Seq, same_encoder
-from .sampling import Draws, SamplingRule, check_integer
-from .theory import finite_walltime_factor
+from .models import Pair, Seq2Seq
+from .sampling import SamplingRule, check_integer
 from .verification import verifier
 
 KEY = ["pair", "device", "dtype", "verification", "temperature", "gamma", "repeat"]
-BLOCK = 4  # steps timed together, about as many as a round drafts
 # Rows of one file share these, or they could not be compared.
 SETTINGS = ["prompts", "prompts_id", "max_new_tokens", "seed"]
 COLUMNS = [
@@ -288,94 +285,6 @@ class Bench:
         return {"js": js_between_samples(base, spec, vocab), "js_floor": floor, "js_floor_sd": spread}
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What the steps cost, in units of one plain decoding step of the target, sampling included.
-
-    Attributes
-    ----------
-    c : float
-        A draft step.
-    v : dict of int to float
-        A target pass over gamma + 1 positions with its verification, for each gamma.
-    target_start, draft_start : float
-        What a text costs before its first token: the encoder, and the source's keys and values. The draft's is small
-        if it shares the target's encoder.
-    step_seconds : float
-        The unit.
-    """
-
-    c: float
-    v: dict[int, float]
-    target_start: float
-    draft_start: float
-    step_seconds: float
-
-    def predict(self, alpha: float, gamma: int, lengths: Sequence[int]) -> float:
-        """Speed-up over texts of these lengths: their plain time over their speculative time, each summed."""
-        costs = self.c, self.v[gamma]
-        factors = [
-            finite_walltime_factor(alpha, gamma, *costs, n, self.target_start, self.draft_start) for n in lengths
-        ]
-        plain = [self.target_start + n for n in lengths]
-        return sum(plain) / sum(seconds / factor for seconds, factor in zip(plain, factors, strict=True))
-
-
-def measure_costs(
-    pair: Pair, prompts: Sequence[str], gammas: Sequence[int], *, temperature=1.0, repeats: int = 5, seed: int = 0
-) -> Costs:
-    """Time each kind of step in mid-text, in turns, and return the medians of ratios within a turn."""
-    turns = [turn for text in prompts for turn in time_steps(pair, text, gammas, temperature, repeats, seed)]
-    middle = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
-    v = {n: middle[n] if n else 1.0 for n in gammas}
-    return Costs(middle["c"], v, middle["target_start"], middle["draft_start"], middle["unit"])
-
-
-@torch.inference_mode()
-def time_steps(pair: Pair, text: str, gammas: Sequence[int], temperature: float, repeats: int, seed: int) -> list[dict]:
-    """Both cursors stand in the middle of one output and take the same steps again and again."""
-    rule, draws, verify = SamplingRule(temperature), Draws(seed, pair.target.device), verifier("token")
-    output = autoregressive_generate(pair.target, text, max_new_tokens=40, temperature=temperature, seed=seed).token_ids
-    tokens = torch.tensor([pair.target.start_token, *output[: len(output) // 2]], device=pair.target.device)
-    ahead = tokens[-1:].repeat(max(gammas))  # which tokens are fed does not change the time
-    target, draft = CachedDecoder.on(pair.target), CachedDecoder.on(pair.draft)
-
-    def start(decoder, encoder_outputs=None):
-        decoder.start(decoder.model.encode(text), encoder_outputs)
-        decoder.extend(tokens[:1])
-        decoder.rollback(0)
-
-    def step(decoder, n=0):
-        p = rule.probs(decoder.extend(torch.cat([tokens[-1:], ahead[:n]])))
-        draws.token(p[0]) if n == 0 else judge(verify, p, q[:n], ahead[:n], draws, pair.target)
-        decoder.rollback(len(tokens) - 1)
-
-    start_times = {"target_start": seconds_of(pair, start, target)}
-    shared = target.encoder_outputs if same_encoder(pair.target, pair.draft) else None
-    start_times["draft_start"] = seconds_of(pair, start, draft, shared)
-    q = torch.full((max(gammas), pair.target.vocab_size), 1 / pair.target.vocab_size, device=tokens.device)
-    for decoder in (target, draft):
-        if len(tokens) > 1:
-            decoder.extend(tokens[:-1])
-        step(decoder)
-
-    def block(decoder):
-        for _ in range(BLOCK):
-            step(decoder)
-
-    turns = []
-    for _ in range(repeats):
-        # In blocks, as in a round: a draft's first step finds the processor's cache full of the target's weights.
-        unit = seconds_of(pair, block, target) / BLOCK
-        turn = {"unit": unit, "c": seconds_of(pair, block, draft) / BLOCK / unit}
-        turn |= {n: seconds_of(pair, step, target, n) / unit for n in gammas}
-        # Each start took one step; the loops count that elsewhere.
-        turn["target_start"] = max(0.0, start_times["target_start"] / unit - 1)
-        turn["draft_start"] = max(0.0, start_times["draft_start"] / unit - turn["c"])
-        turns.append(turn)
-    return turns
-
-
 class ResultsTable:
     """results.csv in a folder: read as a data frame, appended to one row at a time.
 
@@ -503,13 +412,6 @@ def check_prompts(pair: Pair, **lists: Sequence[str]) -> None:
         for prompt in prompts:
             for model in pair:
                 model.encode(prompt)
-
-
-def seconds_of(pair: Pair, action: Callable, *arguments) -> float:
-    """Time of one call, with the device waited for."""
-    began = now(pair.target)
-    action(*arguments)
-    return now(pair.target) - began
 
 
 def _key(row: dict) -> tuple:

@@ -33,13 +33,6 @@ def test_table(pair, temperature, tmp_path):
     assert assisted in (tmp_path / "bench.md").read_text(encoding="utf8")
 
 
-def test_step_weights_are_those_of_the_decoder_and_its_head():
-    """Per layer: four square matrices, cross-attention's two, and two of the feed-forward part."""
-    model = tiny.tiny_pair("t5").target
-    layer = 6 * tiny.WIDTH**2 + 2 * tiny.WIDTH * 2 * tiny.WIDTH
-    assert bench.step_weights(model, tiny.sources(1)[0]) == 2 * layer + tiny.VOCAB * tiny.WIDTH
-
-
 def test_different_outputs_are_an_error():
     same, other = sd.Generation(token_ids=[5, 1]), sd.Generation(token_ids=[6, 1])
     bench.check_equal({"Hugging Face generate": [same], "plain": [same]})

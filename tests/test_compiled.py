@@ -56,9 +56,10 @@ def test_same_law(family):
     assert distance(ours, target_law(pair.target, source, sd.SamplingRule(1.0), 3)) < 1e-12
 
 
-def test_same_law_with_a_rounded_draft():
+@pytest.mark.parametrize("rounded", ["bfloat16", "int8"])
+def test_same_law_with_a_rounded_draft(rounded):
     pair = tiny.tiny_pair(vocab=4, dtype=torch.float64)
-    quick = fast(pair, gammas=2, max_new_tokens=3, int8_draft=True)
+    quick = fast(pair, gammas=2, max_new_tokens=3, draft_weights=rounded)
     source = tiny.sources(1, vocab=4)[0]
     options = {"gamma": 2, "max_new_tokens": 3, "temperature": 1.0}
     paths = list(every_path(lambda draws: sd.speculative_generate(*quick, source, draws=draws, **options)))
@@ -69,7 +70,7 @@ def test_same_law_with_a_rounded_draft():
 
 def test_a_rounded_weight_is_off_by_half_a_step_at_most():
     linear = torch.nn.Linear(16, 24, dtype=torch.float64)
-    narrow = compiled.NarrowLinear(linear, int8=True)
+    narrow = compiled.NarrowLinear(linear, torch.int8)
     off = (narrow.weight * narrow.scale[:, None] - linear.weight).abs()
     assert narrow.weight.dtype == torch.int8
     assert (off <= narrow.scale[:, None] * (0.5 + 1e-9)).all() and off.max() > 0
@@ -79,7 +80,7 @@ def test_a_rounded_weight_is_off_by_half_a_step_at_most():
 @pytest.mark.parametrize("bias", [True, False])
 def test_products_are_the_linear_layers(positions, bias):
     linear = torch.nn.Linear(16, 24, bias=bias, dtype=torch.float64)
-    narrow = compiled.NarrowLinear(linear, int8=False)
+    narrow = compiled.NarrowLinear(linear)
     x = torch.randn(1, positions, 16, dtype=torch.float64)
     quick = torch.compile(narrow, backend=CountingBackend(), dynamic=False)
     with torch.inference_mode():
@@ -151,6 +152,12 @@ def test_without_a_compiler_the_message_says_so(monkeypatch):
         sd.compile_pair(tiny.tiny_pair())
 
 
+def test_an_old_torch_is_told(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda model, backend=None, options=None: model)
+    with pytest.raises(RuntimeError, match=r"needs a torch .* as 2\.13 does, not .*; the pair works without it"):
+        sd.compile_pair(tiny.tiny_pair())
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -159,6 +166,7 @@ def test_without_a_compiler_the_message_says_so(monkeypatch):
         ({"gammas": []}, r"gammas=\[\]: expected at least one"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
         ({"max_source_tokens": 0}, "max_source_tokens=0"),
+        ({"draft_weights": "int4"}, "draft_weights='int4': expected None, 'bfloat16' or 'int8'"),
         ({"backend": "nonsense"}, "backend='nonsense'"),
     ],
 )

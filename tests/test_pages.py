@@ -1,6 +1,7 @@
 """The prose pages say nothing that the tree does not keep: paths, public names, code, and who may import whom."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ PAGES = [ROOT / "book" / f"{name}.md" for name in ("notation", "glossary", "seed
 # From the ground up: a room imports only from those before it.
 ROOMS = [
     "sampling", "verification", "theory", "metrics", "models", "decoder", "compiled", "drafting", "generation",
-    "experiment", "display", "plotting",
+    "costs", "display", "experiment", "plotting",
 ]  # fmt: skip
 
 
@@ -59,3 +60,13 @@ def test_the_code_of_the_page_runs():
     namespace = {}
     for block in blocks:
         exec(block, namespace)
+
+
+def test_what_was_recorded_for_chapter_12_is_what_it_asks_for():
+    notebook = json.loads((ROOT / "notebooks" / "12_faster.ipynb").read_text(encoding="utf8"))
+    source = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+    recorded = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))
+    assert set(re.findall(r'\bfact\("(\w+)"', source)) == set(recorded)
+    assert re.findall(r'"(.+)": (?:plain_on|speculative_on)\(', source) == list(recorded["race"])
+    for name in recorded["costs"]:
+        assert f'"{name}"' in source and name in recorded["passes"]

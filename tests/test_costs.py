@@ -1,0 +1,54 @@
+"""What the steps cost: the prediction that rests on it, and the measurement."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+import specdec_lite as sd
+import tiny
+from specdec_lite.costs import Costs
+
+COSTS = Costs(c=0.2, catch_up=0.0, v={0: 1.0, 1: 1.1, 4: 1.3}, target_start=0.0, draft_start=0.0, step_seconds=0.01)
+
+
+def test_step_weights_are_those_of_the_decoder_and_its_head():
+    """Per layer: four square matrices, cross-attention's two, and two of the feed-forward part."""
+    model = tiny.tiny_pair("t5").target
+    layer = 6 * tiny.WIDTH**2 + 2 * tiny.WIDTH * 2 * tiny.WIDTH
+    matrices = sd.step_weights(model, tiny.sources(1)[0])
+    assert sum(matrix.numel() for matrix in matrices) == 2 * layer + tiny.VOCAB * tiny.WIDTH
+
+
+def test_a_prediction_sums_the_times_of_all_texts():
+    seconds = [n / sd.finite_walltime_factor(0.8, 4, 0.2, 1.3, n) for n in (3, 20)]
+    assert COSTS.predict(0.8, 4, [3, 20]) == pytest.approx(23 / sum(seconds))
+    assert COSTS.predict(0.8, 0, [3, 20]) == pytest.approx(1.0)
+
+
+def test_catching_up_costs_where_rounds_are_fully_accepted():
+    slow = replace(COSTS, catch_up=0.12)
+    assert slow.predict(1.0, 4, [40]) == pytest.approx(replace(COSTS, c=0.23).predict(1.0, 4, [40]))
+    assert slow.predict(0.5, 1, [40]) == pytest.approx(replace(COSTS, c=0.26).predict(0.5, 1, [40]))
+    assert slow.predict(0.0, 4, [40]) == COSTS.predict(0.0, 4, [40])
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_cost_is_measured(family):
+    costs = sd.measure_costs(tiny.tiny_pair(family), tiny.sources(2), [0, 1, 4], repeats=2)
+    assert costs.v[0] == 1.0 and set(costs.v) == {0, 1, 4}
+    assert min(costs.c, *costs.v.values(), costs.step_seconds) > 0
+    assert min(costs.catch_up, costs.target_start, costs.draft_start) >= 0
+
+
+def test_a_slow_draft_shows_in_c_and_a_slow_wide_pass_in_v(monkeypatch):
+    pair, forward = tiny.tiny_pair(), sd.CachedDecoder.forward
+
+    def slow(cursor, tokens):
+        if cursor.model is pair.draft or len(tokens) == 5:
+            time.sleep(0.1)
+        return forward(cursor, tokens)
+
+    monkeypatch.setattr(sd.CachedDecoder, "forward", slow)
+    costs = sd.measure_costs(pair, tiny.sources(1), [1, 4], repeats=1)
+    assert costs.c > 2 and costs.v[4] > 2 * costs.v[1]
