@@ -31,7 +31,6 @@ SHAPES = {  # T5's published shapes; weights are random, since time does not dep
     "small": {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
     "base": {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
 }
-DRAFT_BYTES = {"eager": 4, "compiled": 2}  # of a weight
 Way = Callable[[object, int], sd.Generation]
 
 
@@ -221,7 +220,8 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
             facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
         if path in pairs:
             facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
-            floor = floor_ms_per_token(each, weights, gamma or 0, DRAFT_BYTES[path], rates)
+            draft_bytes = pairs[path].draft.hf_model.get_output_embeddings().weight.itemsize
+            floor = floor_ms_per_token(each, weights, gamma or 0, draft_bytes, rates)
             facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}
         rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
     return pd.DataFrame(rows)
