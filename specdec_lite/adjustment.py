@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import math
+import torch
 from torch import Tensor
 
 from .sampling import SamplingRule
@@ -18,4 +20,6 @@ class Adjustment:
 
     def probs(self, logits: Tensor, texts: Sequence[Text], ahead: Tensor) -> Tensor:
         """``(B, n, vocab)`` logits to probabilities."""
+        for token in self.processors:
+            logits = logits.index_fill(-1, torch.tensor(token), -math.inf)
         return self.rule.probs(logits)

@@ -96,7 +96,7 @@ class Seq2Seq:
             raise ValueError(f"max_new_tokens={n}: expected at most the model's {self.max_target_length} positions")
 
     def adjustment(self, rule: SamplingRule, source, texts) -> Adjustment:
-        return Adjustment(rule)
+        return Adjustment(rule, self.forbidden)
 
     @property
     def device(self) -> torch.device:
