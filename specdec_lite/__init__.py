@@ -17,7 +17,8 @@ from .metrics import (
     token_histogram,
     total_variation,
 )
-from .models import Pair, Seq2Seq, load_model, load_pair
+from .loading import load_model, load_pair
+from .models import Pair, Seq2Seq
 from .plotting import plot_alpha, plot_js, plot_speedup, plot_token_probs, save_figures
 from .sampling import Draws, SamplingRule, nucleus, one_hot
 from .theory import best_gamma, expected_tokens, finite_walltime_factor, floor_seconds, walltime_factor

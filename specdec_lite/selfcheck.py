@@ -1,0 +1,77 @@
+"""Can several tokens be fed at once? Speculative decoding rests on it, and a few families of models cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}  # of the logits' size
+REASON = "expected a decoder that can be fed several tokens at once (self_check=False leaves this check out)"
+
+
+def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
+    """Compare three cached tokens fed at once with the same three one by one; the middle one is the pad token.
+
+    Returns
+    -------
+    The pad token if a block has to be cut behind it: some families (M2M100, NLLB, Seamless, Speech2Text) number their
+    positions by counting the tokens that are not it. Else None.
+
+    Raises
+    ------
+    ValueError
+        The logits differ (no causal mask with a cache: FSMT), or the model refuses such a block (ProphetNet).
+    """
+    pad = hf_model.config.get_text_config(decoder=True).pad_token_id
+    others = [i for i in range(min(vocab_size, 64)) if i not in (start, pad)]
+    tokens = [others[0], others[-1] if pad is None or not 0 <= pad < vocab_size else pad, others[len(others) // 2]]
+    decoder = _Decoder(hf_model, start)
+    try:
+        alone = decoder.logits([[token] for token in tokens])
+        if decoder.agree(alone, decoder.logits([tokens])):
+            return None
+        if tokens[1] == pad and decoder.agree(alone, decoder.logits([tokens[:2], tokens[2:]])):
+            return pad
+    except Exception as error:  # whatever a model raises, it is why it cannot be used
+        raise ValueError(f"hf_model={type(hf_model).__name__} fails with {error!r}: {REASON}") from error
+    raise ValueError(f"hf_model={type(hf_model).__name__} computes other logits for a block than one by one: {REASON}")
+
+
+@dataclass
+class _States(BaseModelOutput):
+    """An encoder's output, with what some families look for beside the states."""
+
+    attention_mask: Tensor | None = None
+    router_logits: Tensor | None = None
+
+
+class _Decoder:
+    """A decoder on encoder states drawn at random, so that no real input is needed and the encoder need not run."""
+
+    def __init__(self, hf_model, start: int):
+        self.hf_model, self.start = hf_model, start
+        config = getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config()
+        # a generator of its own: the check must not move the caller's random state
+        states = torch.randn(1, 4, config.hidden_size, generator=torch.Generator().manual_seed(0))
+        self.encoder_outputs = _States(last_hidden_state=states.to(hf_model.device, hf_model.dtype))
+
+    @torch.inference_mode()
+    def logits(self, blocks: list[list[int]]) -> Tensor:
+        """``(tokens, vocab)``: feed the start token and then each block to an empty cache."""
+        cache, rows = EncoderDecoderCache(DynamicCache(), DynamicCache()), []
+        for block in [[self.start], *blocks]:
+            ids = torch.tensor([block], device=self.hf_model.device)
+            given = {"encoder_outputs": self.encoder_outputs, "past_key_values": cache, "use_cache": True}
+            rows.append(self.hf_model(decoder_input_ids=ids, **given).logits[0])
+        return torch.cat(rows[1:]).double()
+
+    def agree(self, one: Tensor, other: Tensor) -> bool:
+        """Up to rounding; where the logits are not finite nothing can be said, and the decoding loop will say that."""
+        if not (one.isfinite().all() and other.isfinite().all()):
+            return True
+        size = (one - one.mean(-1, keepdim=True)).norm()
+        return bool((one - other).norm() <= TOLERANCE.get(self.hf_model.dtype, 0.2) * size)
