@@ -46,13 +46,13 @@ class SourceReader:
         if self.name == "input_ids":
             self.vocab_size = source_vocabulary(hf_model, encoder)
 
-    def __call__(self, source: Source) -> dict[str, Tensor]:
+    def __call__(self, source: Source, max_length: int | None) -> dict[str, Tensor]:
         """Inputs with a batch dimension of 1, on the model's device, floating ones in the model's dtype.
 
         An attention mask without a zero is left out: it changes nothing, and making masks from it costs time.
         """
         inputs = self._read(source)
-        self._check(inputs)
+        self._check(inputs, max_length)
         if inputs.get("attention_mask") is not None and bool(inputs["attention_mask"].all()):
             inputs.pop("attention_mask")
         device, dtype = self.hf_model.device, self.hf_model.dtype
@@ -125,7 +125,7 @@ class SourceReader:
             raise ValueError(f"the {kind} gives {sorted(made)}: expected {self.name}, which this model reads")
         return {name: made[name] for name in made if name in self.known}
 
-    def _check(self, inputs: dict[str, Tensor]) -> None:
+    def _check(self, inputs: dict[str, Tensor], max_length: int | None) -> None:
         name = self.name if self.name in inputs else "inputs_embeds"
         main, mask = inputs[name], inputs.get("attention_mask")
         for key, value in inputs.items():
@@ -140,20 +140,20 @@ class SourceReader:
             )
         if name == "input_ids":
             self._check_ids(main[0].tolist())
-        self._check_length(main)
+        self._check_length(main, max_length)
 
-    def _check_length(self, main: Tensor) -> None:
+    def _check_length(self, main: Tensor, max_length: int | None) -> None:
         config, length = self.hf_model.config, main.shape[1]
         if config.model_type == "whisper":  # its encoder reads windows of one length
             window = 1, config.num_mel_bins, 2 * config.max_source_positions
             if main.shape != window:
                 raise ValueError(f"source[{self.name!r}] has shape {tuple(main.shape)}: expected {window}")
-        elif self.max_length is not None:
+        elif max_length is not None:
             if self.name != "input_ids":
                 length = int(self.hf_model._get_feat_extract_output_lengths(torch.tensor(length)))
-            if length > self.max_length:
+            if length > max_length:
                 kind = "tokens" if self.name == "input_ids" else "positions"
-                raise ValueError(f"source has {length} {kind}: expected at most {self.max_length}")
+                raise ValueError(f"source has {length} {kind}: expected at most {max_length}")
 
     def _check_ids(self, ids: Sequence[int]) -> list[int]:
         try:
@@ -183,7 +183,9 @@ def known_inputs(encoder) -> list[str]:
     other = ("past_key_values", "use_cache", "return_dict", "bool_masked_pos", "mm_encoder_outputs")
     parameters = inspect.signature(encoder.forward).parameters.values()
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-    names = [name for name in names if name not in other and not name.startswith(("output_", "encoder_", "interpolate"))]
+    names = [
+        name for name in names if name not in other and not name.startswith(("output_", "encoder_", "interpolate"))
+    ]
     return names if "attention_mask" in names else [*names, "attention_mask"]
 
 

@@ -154,7 +154,9 @@ def check_weights(path: str | Path, info: dict, draft: bool) -> None:
     argument = f"{'draft' if draft else 'target'}={str(path)!r}"
     if info["mismatched_keys"]:
         name, there, here = sorted(info["mismatched_keys"])[0]
-        raise ValueError(f"{argument} holds {name} of shape {tuple(there)}: expected {tuple(here)} by its configuration")
+        raise ValueError(
+            f"{argument} holds {name} of shape {tuple(there)}: expected {tuple(here)} by its configuration"
+        )
     if info["missing_keys"] and not draft:
         names = sorted(info["missing_keys"])
         listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -72,10 +72,13 @@ class Seq2Seq:
         if tokenizer is not None and not callable(tokenizer):
             raise TypeError(f"tokenizer={shorten(tokenizer)}: expected a tokenizer or a processor")
         if prompt is not None and (language, task) != (None, None):
-            raise ValueError(f"prompt={prompt!r}, language={language!r}, task={task!r}: expected a prompt or the others")
+            raise ValueError(
+                f"prompt={prompt!r}, language={language!r}, task={task!r}: expected a prompt or the others"
+            )
         self.hf_model = hf_model.eval()
         self.reader = SourceReader(hf_model, tokenizer, task_prefix(config) if prefix is None else prefix)
         self.tokenizer = self.reader.tokenizer
+        self.max_source_length = self.reader.max_length
         self.vocab_size = hf_model.get_output_embeddings().weight.shape[0]
         self.max_target_length = target_limit(config.get_text_config(decoder=True))
         self.language, self.task, self.cursor_kind = language, task, CachedDecoder
@@ -94,10 +97,6 @@ class Seq2Seq:
     @property
     def prefix(self) -> str:
         return self.reader.prefix
-
-    @property
-    def max_source_length(self) -> int | None:
-        return self.reader.max_length
 
     @cached_property
     def vocabulary(self) -> dict[str, int] | None:
@@ -129,15 +128,20 @@ class Seq2Seq:
 
     def encode(self, source: Source) -> dict[str, Tensor]:
         """Encoder inputs with a batch dimension of 1, on the model's device."""
-        return self.reader(source)
+        return self.reader(source, self.max_source_length)
 
     def source(self, sources: Sequence[Source]) -> EncodedSource:
         """A batch of sources, all checked; the encoder runs when the first cursor starts from it."""
-        self.hf_model.eval()
+        self.evaluate()
         return EncodedSource(self.hf_model, [self.encode(source) for source in sources], list(sources))
 
+    def evaluate(self) -> None:
+        """Switch dropout off, should somebody have switched it on."""
+        if self.hf_model.training:
+            self.hf_model.eval()
+
     def cursor(self) -> CachedDecoder:
-        self.hf_model.eval()
+        self.evaluate()
         return self.cursor_kind(self.hf_model, split_after=self.split_after)
 
     def with_cursor(self, kind: Callable[..., CachedDecoder]) -> Seq2Seq:
@@ -165,10 +169,12 @@ class Seq2Seq:
         config = copy.copy(self.hf_model.generation_config)
         config.forced_bos_token_id = self.forced_first
         warn_once(self.hf_model, overridden(config))
-        lengths = {"prompt_length": texts[0].prompt_length, "max_new_tokens": texts[0].remaining}
+        prompt = texts[0].prompt_length
+        shared = {"prompt_length": prompt, "max_new_tokens": texts[0].limit - prompt, "vocab_size": self.vocab_size}
         ids = [inputs.get("input_ids") for inputs in source.inputs]
-        shared = {**lengths, "vocab_size": self.vocab_size, "device": self.device}
-        return Adjustment(rule, [processors_for(config, encoder_input_ids=row, **shared) for row in ids])
+        return Adjustment(
+            rule, [processors_for(config, encoder_input_ids=row, device=self.device, **shared) for row in ids]
+        )
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text without special tokens; without a tokenizer, the ids themselves."""
@@ -244,4 +250,6 @@ def warn_once(hf_model, settings: dict) -> None:
     if settings and hf_model not in _warned:
         _warned.add(hf_model)
         listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        warnings.warn(f"the checkpoint asks for {listed}: the call's own temperature, top_k and top_p count", stacklevel=2)
+        warnings.warn(
+            f"the checkpoint asks for {listed}: the call's own temperature, top_k and top_p count", stacklevel=2
+        )
