@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
 from transformers.utils import logging
+
+from .adjustment import Adjustment
+from .checks import check_integer
+from .decoder import CachedDecoder, EncodedSource
+from .sampling import SamplingRule
+from .texts import Text
 
 POCKET_PAIR = Path(__file__).parent / "data" / "pocket_pair"
 
@@ -59,6 +66,37 @@ class Seq2Seq:
         one_token_words = {word[0] for word in generation.bad_words_ids or [] if len(word) == 1} - self.eos_tokens
         self.forbidden = sorted({*(generation.suppress_tokens or []), *one_token_words})
         self.forbidden_first = sorted(generation.begin_suppress_tokens or [])
+
+    def cursor(self) -> CachedDecoder:
+        return self.cursor_kind(self.hf_model)
+
+    cursor_kind = CachedDecoder
+
+    def with_cursor(self, kind) -> Seq2Seq:
+        other = copy.copy(self)
+        other.cursor_kind = kind
+        return other
+
+    @property
+    def prompt(self):
+        return (self.start_token,)
+
+    def source(self, sources) -> EncodedSource:
+        return EncodedSource(self.hf_model, [self.encode(s) for s in sources], sources)
+
+    def texts(self, rows: int, max_new_tokens: int) -> list[Text]:
+        check_integer("max_new_tokens", max_new_tokens, minimum=1)
+        texts = [Text(self.prompt, self.eos_tokens, max_new_tokens, row) for row in range(rows)]
+        self.check_room(texts)
+        return texts
+
+    def check_room(self, texts) -> None:
+        n = texts[0].limit - texts[0].prompt_length
+        if self.max_target_length and texts[0].limit - 1 > self.max_target_length:
+            raise ValueError(f"max_new_tokens={n}: expected at most the model's {self.max_target_length} positions")
+
+    def adjustment(self, rule: SamplingRule, source, texts) -> Adjustment:
+        return Adjustment(rule, self.forbidden)
 
     @property
     def device(self) -> torch.device:
