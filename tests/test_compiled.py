@@ -62,9 +62,7 @@ def test_same_law_with_a_rounded_draft(rounded):
     source = tiny.sources(1, vocab=4)[0]
     ours, exact = (Case(*each, [source], sd.SamplingRule(1.0), 3, gamma=2) for each in (quick, pair))
     assert distance(ours.law(), joint(target_law(pair.target, source, sd.SamplingRule(1.0), 3))) < 1e-12
-    assert exact.law() and any(
-        a.overlaps != b.overlaps for a, b in zip(ours.seen, exact.seen)
-    )  # q did change
+    assert exact.law() and any(a.overlaps != b.overlaps for a, b in zip(ours.seen, exact.seen))  # q did change
 
 
 def test_a_rounded_weight_is_off_by_half_a_step_at_most():
