@@ -77,7 +77,8 @@ class SourceReader:
             found = f"the unknown key {unknown[0]!r}" if unknown else f"the keys {sorted(source)}"
             raise ValueError(f"source has {found}: expected {self.name}, and else only {', '.join(self.known)}")
         inputs = {}
-        for name, value in source.items():
+        for name in sorted(source, key=lambda name: name not in (self.name, "inputs_embeds")):  # the main one first
+            value = source[name]
             try:
                 inputs[name] = torch.as_tensor(value)
             except (TypeError, ValueError, RuntimeError):
@@ -123,7 +124,8 @@ class SourceReader:
         if self.name not in made:
             kind = type(self.processor).__name__
             raise ValueError(f"the {kind} gives {sorted(made)}: expected {self.name}, which this model reads")
-        return {name: made[name] for name in made if name in self.known}
+        names = [self.name, *(name for name in made if name in self.known and name != self.name)]
+        return {name: made[name] for name in names}
 
     def _check(self, inputs: dict[str, Tensor], max_length: int | None) -> None:
         name = self.name if self.name in inputs else "inputs_embeds"

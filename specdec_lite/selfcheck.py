@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
+
+from .decoder import EncoderStates
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}  # of the logits' size
 REASON = "expected a decoder that can be fed several tokens at once (self_check=False leaves this check out)"
@@ -41,14 +40,6 @@ def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
     return pad if once[-1] > max(10 * split[-1], 2 * torch.finfo(hf_model.dtype).eps) else None
 
 
-@dataclass
-class _States(BaseModelOutput):
-    """An encoder's output, with what some families look for beside the states."""
-
-    attention_mask: Tensor | None = None
-    router_logits: Tensor | None = None
-
-
 class _Decoder:
     """A decoder on encoder states drawn at random, so that no real input is needed and the encoder need not run."""
 
@@ -63,7 +54,7 @@ class _Decoder:
     def logits(self, blocks: list[list[int]]) -> Tensor:
         """``(tokens, vocab)``: feed the start token and then each block to an empty cache."""
         cache, rows = EncoderDecoderCache(DynamicCache(), DynamicCache()), []
-        outputs = _States(last_hidden_state=self.states.clone())  # Moonshine's streaming decoder writes to them
+        outputs = EncoderStates(last_hidden_state=self.states.clone())
         for block in [[self.start], *blocks]:
             ids = torch.tensor([block], device=self.hf_model.device)
             given = {"encoder_outputs": outputs, "past_key_values": cache, "use_cache": True}
