@@ -167,6 +167,9 @@ def test_speech_and_pictures_load_with_what_reads_them(tmp_path):
         assert type(model.hf_model) is type(builders[name]()) and main in model.encode(np.zeros(900, np.float32))
         assert model.decode([5, 6]) == "w5 w6"
     trocr().save_pretrained(tmp_path / "trocr")
-    tiny.tokenizer().save_pretrained(tmp_path / "trocr")
+    reads = hf.ViTImageProcessor(size={"height": 16, "width": 16})
+    hf.TrOCRProcessor(reads, tiny.tokenizer()).save_pretrained(tmp_path / "trocr")
     model = sd.load_model(tmp_path / "trocr")
     assert isinstance(model.hf_model, hf.VisionEncoderDecoderModel) and model.decode([5]) == "w5"
+    picture = pytest.importorskip("PIL.Image").new("RGB", (20, 30))
+    assert model.encode(picture)["pixel_values"].shape == (1, 3, 16, 16)

@@ -190,21 +190,10 @@ def test_a_processor_that_does_not_fit_the_model_is_refused(extractor):
         sd.Seq2Seq(moonshine(), "t5")
 
 
-class Pixels:
-    """An image processor in small: transformers' own ones are more than this test needs."""
-
-    def preprocess(self):
-        raise NotImplementedError
-
-    def __call__(self, picture, return_tensors):
-        array = np.asarray(picture.resize((16, 16)), np.float32) / 255
-        return {"pixel_values": torch.tensor(array).permute(2, 0, 1)[None], "pixel_mask": torch.ones(1, 16, 16)}
-
-
 def test_a_picture_goes_through_the_image_processor():
     image = pytest.importorskip("PIL.Image").new("L", (20, 30), 7)
     hf_model = lively(trocr())
-    model = sd.Seq2Seq(hf_model, Pixels())
+    model = sd.Seq2Seq(hf_model, hf.ViTImageProcessor(size={"height": 16, "width": 16}))
     inputs = model.encode(image)
     assert set(inputs) == {"pixel_values"} and inputs["pixel_values"].shape == (1, 3, 16, 16)
     assert generate(hf_model, inputs) == [3, *greedy(model, image)]
