@@ -10,6 +10,7 @@ from .display import show_tokens
 from .drafting import DraftModel, Proposal, Proposer
 from .experiment import load_prompts, run_gamma_sweep
 from .generation import autoregressive_generate, speculative_generate
+from .loading import load_model, load_pair
 from .metrics import (
     js_between_samples,
     js_divergence,
@@ -18,7 +19,7 @@ from .metrics import (
     token_histogram,
     total_variation,
 )
-from .models import Pair, Seq2Seq, load_model, load_pair
+from .models import Pair, Seq2Seq
 from .plotting import plot_alpha, plot_js, plot_speedup, plot_token_probs, save_figures
 from .record import Generation, Round
 from .sampling import Draws, SamplingRule, nucleus, one_hot, pick, row_seed

@@ -6,6 +6,7 @@ It needs a Hugging Face model and nothing else of this package.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -13,6 +14,19 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
+
+
+@dataclass
+class EncoderStates(BaseModelOutput):
+    """What a decoder is given of its encoder: the states, and what a few families look for beside them."""
+
+    attention_mask: Tensor | None = None  # over states, not inputs: Moonshine, Canary, UDOP
+    router_logits: Tensor | None = None  # Switch and NLLB-MoE want to find it, and do nothing with it
+
+    def select(self, rows: Tensor | slice) -> EncoderStates:
+        """A copy of these rows: Moonshine's streaming decoder writes into the states it is given."""
+        mask = None if self.attention_mask is None else self.attention_mask[rows]
+        return EncoderStates(last_hidden_state=self.last_hidden_state[rows].clone(), attention_mask=mask)
 
 
 class EncodedSource:
@@ -25,7 +39,7 @@ class EncodedSource:
     ----------
     hf_model : transformers.PreTrainedModel
     inputs : list of dict
-        The encoder's inputs, one dict a row, each tensor with a batch dimension of 1.
+        The encoder's inputs, one dict a row, the main one first, each tensor with a batch dimension of 1.
     sources : list, optional
         What the caller gave, for a draft that reads it in its own way.
     """
@@ -38,15 +52,24 @@ class EncodedSource:
         return len(self.inputs)
 
     @cached_property
-    def states(self) -> Tensor:
-        """The encoder's output, ``(B, longest, width)``, 0 behind the end of a row."""
-        encoder, states = self.hf_model.get_encoder(), [None] * len(self)
+    def outputs(self) -> EncoderStates:
+        """The encoder's states ``(B, longest, width)``, 0 behind the end of a row, and their mask if it hides any."""
+        encoder, states, masks = self.hf_model.get_encoder(), [None] * len(self), [None] * len(self)
         for rows in self._alike():
             together = {name: torch.cat([self.inputs[i][name] for i in rows]) for name in self.inputs[rows[0]]}
-            for i, row in zip(rows, encoder(**together, return_dict=True).last_hidden_state):
-                states[i] = row
+            outputs = encoder(**together, return_dict=True)
+            told = getattr(outputs, "attention_mask", None)
+            for place, i in enumerate(rows):
+                states[i] = outputs.last_hidden_state[place]
+                masks[i] = states[i].new_ones(len(states[i])) if told is None else told[place]
         longest = max(len(row) for row in states)
-        return torch.stack([pad(row, (0, 0, 0, longest - len(row))) for row in states])
+        states = torch.stack([pad(row, (0, 0, 0, longest - len(row))) for row in states])
+        mask = torch.stack([pad(row.long(), (0, longest - len(row))) for row in masks])
+        return EncoderStates(last_hidden_state=states, attention_mask=None if bool(mask.all()) else mask)
+
+    @property
+    def states(self) -> Tensor:
+        return self.outputs.last_hidden_state
 
     @cached_property
     def attention_mask(self) -> Tensor | None:
@@ -54,8 +77,7 @@ class EncodedSource:
         if len(self._alike()) == 1:
             masks = [inputs.get("attention_mask") for inputs in self.inputs]
             return None if masks[0] is None else torch.cat(masks)
-        name = self.hf_model.main_input_name
-        masks = [inputs.get("attention_mask", _ones(inputs[name])) for inputs in self.inputs]
+        masks = [inputs.get("attention_mask", _ones(next(iter(inputs.values())))) for inputs in self.inputs]
         longest = max(mask.shape[1] for mask in masks)
         return torch.cat([pad(mask, (0, longest - mask.shape[1])) for mask in masks])
 
@@ -110,7 +132,7 @@ class CachedDecoder:
         if not isinstance(source, EncodedSource):
             source = EncodedSource(self.hf_model, [source])
         self.cache, self.length = None, 0
-        self.encoder_outputs = BaseModelOutput(last_hidden_state=source.states)
+        self.encoder_outputs = source.outputs.select(slice(None))
         self.attention_mask = source.attention_mask
         self.cache = self.empty_cache()
 
@@ -169,6 +191,6 @@ class CachedDecoder:
         """Keep these rows, in this order: the others have finished."""
         index = torch.tensor(rows, device=self.device)
         self.cache.batch_select_indices(index)
-        self.encoder_outputs = BaseModelOutput(last_hidden_state=self.encoder_outputs.last_hidden_state[index])
+        self.encoder_outputs = self.encoder_outputs.select(index)
         if self.attention_mask is not None:
             self.attention_mask = self.attention_mask[index]
