@@ -21,6 +21,7 @@ from .adjustment import Adjustment
 from .checks import check_integer
 from .decoder import CachedDecoder, EncodedSource
 from .sampling import SamplingRule
+from .settings import processors_for
 from .texts import Text
 
 POCKET_PAIR = Path(__file__).parent / "data" / "pocket_pair"
@@ -96,7 +97,16 @@ class Seq2Seq:
             raise ValueError(f"max_new_tokens={n}: expected at most the model's {self.max_target_length} positions")
 
     def adjustment(self, rule: SamplingRule, source, texts) -> Adjustment:
-        return Adjustment(rule, self.forbidden)
+        options = {
+            "prompt_length": texts[0].prompt_length,
+            "max_new_tokens": texts[0].limit - texts[0].prompt_length,
+            "vocab_size": self.vocab_size,
+            "device": self.device,
+        }
+        config, rows = self.hf_model.generation_config, source.inputs
+        return Adjustment(
+            rule, [processors_for(config, encoder_input_ids=row.get("input_ids"), **options) for row in rows]
+        )
 
     @property
     def device(self) -> torch.device:

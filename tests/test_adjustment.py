@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from specdec_lite import settings
 from specdec_lite.adjustment import Adjustment
 from specdec_lite.sampling import SamplingRule
 from specdec_lite.settings import overridden, processors_for
+from specdec_lite.texts import Text
 
 SEEDS = {"t5": 0, "bart": 1, "marian": 1, "whisper": 2}  # with these, every setting below shows
 NEW = 16
@@ -101,9 +101,8 @@ def inputs_of(family: str) -> list[dict]:
     return [{"input_ids": torch.tensor([source])} for source in tiny.sources(3, seed=2)]
 
 
-def text(tokens, row=0):
-    """Stands for the package's `Text`: an adjustment reads these two of its fields."""
-    return SimpleNamespace(tokens=list(tokens), row=row)
+def text(tokens, row=0) -> Text:
+    return Text(tokens, frozenset(), NEW, row)
 
 
 def adjustment(model, *inputs, prompt_length=1, max_new_tokens=NEW, rule=GREEDY) -> Adjustment:
@@ -171,8 +170,9 @@ def check_blocks(model, inputs, outputs) -> None:
     block = torch.stack([row[length - 1 : length + n] for row, length in zip(logits, lengths)])
     both = adjust.scores(block, texts, ahead)
     for row, length in enumerate(lengths):
+        alone = adjustment(model, inputs[row])
         single = [
-            adjust.scores(logits[row][None, k - 1 : k], [text(sequences[row][:k], row)], nothing)[0]
+            alone.scores(logits[row][None, k - 1 : k], [text(sequences[row][:k])], nothing)[0]
             for k in range(length, length + n + 1)
         ]
         assert torch.equal(both[row], torch.cat(single))
