@@ -179,7 +179,7 @@ class Checker:
         fed.scatter_(1, slots[:, :n], block.tokens)
         width = max(k + count for k, count in zip(known, block.counts))
         logits = cursor.extend(fed[:, :width])
-        return logits if width == n + 1 else logits.take_along_dim((slots - 1).clamp(max=width - 1)[..., None], 1)
+        return logits if max(known) == 1 else logits.take_along_dim((slots - 1).clamp(max=width - 1)[..., None], 1)
 
     def keep(self, texts: Sequence[Text]) -> None:
         go_back(self.cursor, texts)
