@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, MarianConfig, MarianMTModel
 from transformers import WatermarkingConfig as Watermark
 
+import specdec_lite as sd
 import tiny
 from specdec_lite import settings
 from specdec_lite.adjustment import Adjustment
@@ -91,6 +92,14 @@ def shipped(model, **setting):
         setattr(model.generation_config, name, value)
     yield
     model.generation_config = before
+
+
+@cache
+def draft_of(family: str):
+    """Like the model, but noisy: some of what it drafts is refused."""
+    draft = tiny.untie(marian_model() if family == "marian" else tiny.BUILD[family](2, tiny.VOCAB))
+    tiny.resemble(draft, model_of(family), seed=5, noise=0.1)
+    return draft.eval()
 
 
 @cache
@@ -179,6 +188,21 @@ def check_blocks(model, inputs, outputs) -> None:
         assert torch.equal(adjust.scores(block[row:][:1], texts[row:][:1], ahead[row:][:1])[0], both[row])
         draft_step = adjust.scores(block[row:][:1, 2:3], texts[row:][:1], ahead[row:][:1, :2])
         assert torch.equal(draft_step[0, 0], both[row, 2])
+
+
+@pytest.mark.filterwarnings("ignore:Passing `encoder_")
+@pytest.mark.parametrize("family", SEEDS)
+@pytest.mark.parametrize("name", ["bart-large-cnn", "blenderbot", "nllb", "marian", "whisper"])
+def test_the_loops_obey_in_a_batch(family, name):
+    model, sources = model_of(family), inputs_of(family)
+    with shipped(model, **SETTINGS[name]):
+        expected = [generate(model, inputs) for inputs in sources]
+        target, draft, options = sd.Seq2Seq(model), sd.Seq2Seq(draft_of(family)), {"max_new_tokens": NEW}
+        plain = sd.autoregressive_generate(target, sources, temperature=0.0, **options)
+        assert [row.token_ids for row in plain] == expected
+        for gamma in (1, 8):
+            rows = sd.speculative_generate(target, draft, sources, gamma=gamma, temperature=0.0, **options)
+            assert [row.token_ids for row in rows] == expected
 
 
 @pytest.mark.parametrize("name", ["bart-large-cnn", "begin_suppress_behind_forced", "exponential_decay_length_penalty"])
