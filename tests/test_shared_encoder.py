@@ -115,8 +115,8 @@ def test_a_draft_that_leaves_out_what_the_target_has_not_is_refused(saved, tmp_p
 
 
 class WrongSource(sd.DraftModel):
-    def start(self, source):
-        super().start(SOURCES[0])
+    def start(self, source, texts):
+        super().start(self.model.source([SOURCES[0]]), texts)
 
 
 def test_a_draft_that_reads_another_source_does_not_lend_it_to_the_target(saved):
