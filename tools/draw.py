@@ -522,7 +522,8 @@ def roofline() -> Drawing:
     price = f"{ms[few] / ms[one]:.2f}"
 
     def split(n) -> str:
-        return "n = {}: reading {}, arithmetic {}, everything else {}".format(n, *map(percent, shares[n]))
+        read, work, rest = map(percent, shares[n])
+        return f"n = {n}: reading {read}, arithmetic {work}, everything else {rest}"
 
     d = Drawing(
         "roofline",
