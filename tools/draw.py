@@ -30,9 +30,9 @@ FULL_ROUND = {"before": "start", "drafted": ["Mein", "Bruder", "lebt", "in"], "k
 TARGET = {"num_decoder_layers": 12, "num_heads": 4, "d_kv": 64, "bytes": 4}
 SOURCE = ["My", "brother", "lives", "</s>"]
 
-# Chapter 0's text at γ = 4, as the chapter counts it; c and v as recorded for chapter 12, without compiling.
+# Chapter 0's text: its tokens, and what each round drafted; c and v(4) as recorded for chapter 12, without compiling.
 RECORDED = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))["costs"]["eager"]
-BILL = {"tokens": 39, "passes": 9, "draft_passes": 36, "c": RECORDED["c"], "v": RECORDED["v"]["4"]}
+BILL = {"tokens": 39, "drafted": [4] * 9, "c": RECORDED["c"], "v": RECORDED["v"]["4"]}
 
 # One position, the same at every place of a round: three tokens, and a residual with two of them.
 TOKENS = ["und", "aber", "oder"]
@@ -114,15 +114,15 @@ class Drawing:
         self.parts = []
 
     def add(self, tag: str, look: str, words: str | None = None, **where) -> None:
-        attributes = "".join(f' {key}="{number(value)}"' for key, value in where.items())
-        end = "/>" if words is None else f">{escape(words, quote=False)}</{tag}>"
-        self.parts.append(f'<{tag} class="{look}"{attributes}{end}')
+        attributes = {"class": look, **where} if look else where
+        start = "".join([f"<{tag}", *(f' {key}="{number(value)}"' for key, value in attributes.items())])
+        self.parts.append(f"{start}/>" if words is None else f"{start}>{escape(words, quote=False)}</{tag}>")
 
     def text(self, x, y, words: str, look="") -> None:
         self.add("text", look, words, x=x, y=y)
 
     def rect(self, x, y, width, height, look: str, r=0) -> None:
-        self.add("rect", look, x=x, y=y, width=width, height=height, rx=r)
+        self.add("rect", look, x=x, y=y, width=width, height=height, **({"rx": r} if r else {}))
 
     def path(self, d: str, look="line") -> None:
         self.add("path", look, d=d)
@@ -352,19 +352,24 @@ def rows_and_guesses() -> Drawing:
 
 
 def bill() -> Drawing:
-    tokens, passes, draft_passes, c, v = BILL.values()
-    time = draft_passes * c + passes * v
+    tokens, drafted, c, v = BILL.values()
+    passes, guesses, gamma = len(drafted), sum(drafted), max(drafted)
+    wide = [1 + (v - 1) * n / gamma for n in drafted]  # a narrower pass costs less, as in chapter 4
+    time = guesses * c + sum(wide)
     fewer, faster = tokens / passes, tokens / time
-    per_round = draft_passes // passes
+    even = guesses == gamma * passes
+    rounds = (
+        f"{passes} × ({gamma} draft steps + 1 wide pass)" if even else f"{guesses} draft steps, {passes} wide passes"
+    )
     d = Drawing(
         "bill",
         330,
         f"{tokens} tokens, to scale: {fewer:.1f} times fewer passes of the target, but only {faster:.1f} times faster. "
-        f"A guess takes {c:.2f} of a plain step, and a wide pass {v:.2f}.",
-        f"{fewer:.1f} times fewer passes make this text only {faster:.1f} times faster. A time line in plain steps: "
-        f"plain decoding takes {tokens}. Speculative decoding takes {passes} rounds of {per_round} draft steps, "
-        f"{c:.2f} each, and one wide pass, {v:.2f}: {time:.1f} in all. Sorted, that is {passes} for the passes, "
-        f"{passes * (v - 1):.1f} because they are wide, and {draft_passes * c:.1f} for the guesses. "
+        f"On the machine recorded in chapter 12, a guess takes {c:.2f} of a plain step, and a wide pass {v:.2f}.",
+        f"{fewer:.1f} times fewer passes make this text only {faster:.1f} times faster. A time line in plain steps, "
+        f"the encoders left out: plain decoding takes {tokens}. Speculative decoding takes {rounds}, {c:.2f} for a "
+        f"draft step and {v:.2f} for a wide pass, {time:.1f} in all. Sorted, that is {passes} for the passes, "
+        f"{sum(wide) - passes:.1f} because they are wide, and {guesses * c:.1f} for the guesses. "
         f"{tokens - time:.1f} are saved.",
     )
     unit, high = (RIGHT - LEFT) / tokens, 34
@@ -377,14 +382,15 @@ def bill() -> Drawing:
 
     d.text(LEFT, 30, f"plain: {tokens} target steps")
     lane(42, [(1.0, "target full")] * tokens, 1.5)
-    d.text(LEFT, 110, f"speculative: {passes} × ({per_round} draft steps + 1 wide pass)")
-    *_, end = lane(122, ([(c, "draft full")] * per_round + [(v, "target full")]) * passes, 1.0)
+    d.text(LEFT, 110, f"speculative: {rounds}")
+    steps = [step for n, pass_ in zip(drafted, wide) for step in [(c, "draft full")] * n + [(pass_, "target full")]]
+    *_, end = lane(122, steps, 1.0)
     d.text(end + 12, 146, f"{faster:.1f} times faster", "bold")
     d.text(LEFT, 190, f"the same, sorted: {time:.1f} steps’ time")
     parts = [
         (float(passes), "target full", "passes", "white"),
-        (passes * (v - 1), "target target-edge", "wider", ""),
-        (draft_passes * c, "draft full", "guesses", "black"),
+        (sum(wide) - passes, "target target-edge", "wider", ""),
+        (guesses * c, "draft full", "guesses", "black"),
         (tokens - time, "bare line dash", "saved", ""),
     ]
     ends = lane(202, [part[:2] for part in parts], 2.0)
@@ -419,7 +425,7 @@ def tree() -> Drawing:
     sums = {word: sum(chance for first, chance in ends if first == word) for word in TOKENS}
     d = Drawing(
         "tree",
-        526,
+        510,
         "All ways in which a round of two guesses can go. Those that begin with the same word add up to p: "
         f"{fractions(sums.values())}.",
         f"The chances of a round’s ends add up to p. p is ({fractions(P)}), q is ({fractions(Q)}), and the tree has "
@@ -528,13 +534,14 @@ def roofline() -> Drawing:
     d = Drawing(
         "roofline",
         526,
-        f"{spelled(few).capitalize()} positions cost {price} times as much as one. They share the reading, and with it "
+        f"On two CPU cores, {spelled(few)} positions cost {price} times as much as one: they share the reading, and "
         "everything else, which is most of the time here.",
         f"{spelled(few).capitalize()} positions cost {price} times as much as one. Above, the time of a pass over n "
         f"positions, both axes logarithmic. Free extra positions would keep it at {ms[one]} ms; at full price it would "
         f"be n times that. Measured, it is {ms[few]} ms at n = {few} and {ms[most]} at n = {most}, near the free line. "
         f"The roofline, the larger of reading and arithmetic, lies far below, at {reading:.1f} ms, and rises from n = "
-        f"{math.ceil(reading / arithmetic[one])} on. Below, two bars split the time. {split(one)}. {split(few)}.",
+        f"{math.ceil(reading / arithmetic[one])} on. Below, two bars split the time, as if reading and "
+        f"arithmetic took turns. {split(one)}. {split(few)}.",
     )
     x0, x1, low, high = 64, RIGHT, 280, 38
 
@@ -665,7 +672,7 @@ def main() -> None:
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     for drawing in drawings:
-        (FOLDER / f"{drawing.name}.svg").write_text(drawing.svg(), encoding="utf8")
+        (FOLDER / f"{drawing.name}.svg").write_text(drawing.svg(), encoding="utf8", newline="\n")
 
 
 if __name__ == "__main__":
