@@ -138,7 +138,9 @@ class NameWidgets(SphinxTransform):
     def apply(self, **_) -> None:
         for raw in list(self.document.findall(nodes.raw)):
             if "application/vnd.jupyter.widget-view+json" in raw.astext():
-                words = "Something to play with belongs here. It needs JavaScript, which is switched off in this browser."
+                words = (
+                    "Something to play with belongs here. It needs JavaScript, which is switched off in this browser."
+                )
                 note = f'<noscript><p class="needs-script">{words}</p></noscript>'
                 raw.parent.insert(raw.parent.index(raw) + 1, nodes.raw("", note, format="html"))
 
@@ -239,14 +241,16 @@ def numbered(app: Sphinx, pagename: str, toctree) -> str:
             return found[0]
         return f'{found[1]}<span class="chapter-number">{number}</span><span>{found[3]}</span></a>'
 
-    return re.sub(r'(<a class="[^"]*reference internal[^"]*" href="([^"]*)">)(.*?)</a>', entry, str(toctree), flags=re.S)
+    return re.sub(
+        r'(<a class="[^"]*reference internal[^"]*" href="([^"]*)">)(.*?)</a>', entry, str(toctree), flags=re.S
+    )
 
 
 # -- Search -----------------------------------------------------------------------------------------------------------
 
 
 def write_search_texts(app: Sphinx, failed: Exception | None) -> None:
-    """A page opened from disk may not read its neighbours, so the excerpts under search results get a copy of the text."""
+    """A page opened from disk may not read its neighbours: excerpts under search results get a copy of the text."""
     if failed or app.builder.format != "html":
         return
     texts = {}
