@@ -15,6 +15,7 @@ from transformers import LogitsProcessorList
 
 from .sampling import SamplingRule
 from .settings import looks_at_tokens
+from .texts import Text
 
 
 class Adjustment:
@@ -38,7 +39,7 @@ class Adjustment:
         self.processors = list(processors) if any(processors) else []
         self.needs_prefix = any(looks_at_tokens(processor) for row in self.processors for processor in row)
 
-    def probs(self, logits: Tensor, texts: Sequence, ahead: Tensor) -> Tensor:
+    def probs(self, logits: Tensor, texts: Sequence[Text], ahead: Tensor) -> Tensor:
         """Probabilities ``(B, n, V)`` from logits ``(B, n, V)``, one text per row, and ahead ``(B, m)``, m + 1 >= n.
 
         ``ahead`` holds tokens behind each text. The last column of logits scores what follows all of them, the column
@@ -46,14 +47,14 @@ class Adjustment:
         """
         return self.rule.probs(self.scores(logits, texts, ahead))
 
-    def scores(self, logits: Tensor, texts: Sequence, ahead: Tensor) -> Tensor:
+    def scores(self, logits: Tensor, texts: Sequence[Text], ahead: Tensor) -> Tensor:
         """The logits as the processors leave them, same shape; those that were given are never written to."""
         if not self.processors:
             return logits
         logits = logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32, copy=True)
         return torch.stack([self._row(*row) for row in zip(logits, texts, ahead, strict=True)])
 
-    def _row(self, logits: Tensor, text, ahead: Tensor) -> Tensor:
+    def _row(self, logits: Tensor, text: Text, ahead: Tensor) -> Tensor:
         written = torch.tensor(text.tokens).to(logits.device, non_blocking=True)  # the host does not wait here
         prefix = torch.cat([written, ahead])[None]
         shortest = prefix.shape[1] + 1 - len(logits)

@@ -133,26 +133,25 @@ def rounds(
 ) -> Iterator[Step]:  # fmt: skip
     """Leviathan et al. (2023), Algorithm 1, every row a text; yields what each round did."""
     while texts := [text for text in texts if text.open]:
-        turn = in_turn(texts, gamma)
-        plan = [min(gamma, text.remaining - 1) if due else 0 for text, due in zip(texts, turn)]
-        before = proposer.passes
+        before, plan = proposer.passes, plan_round(texts, gamma)
         block = ask(proposer, texts, plan, adjustment, draws, checker.vocab)
         observe("draft")
         verdict = checker.check(texts, block, adjustment, rule, draws)
-        records = [verdict.write(i, text) if due else None for i, (text, due) in enumerate(zip(texts, turn))]
+        records = [verdict.write(i, text) for i, text in enumerate(texts)]
         checker.keep(texts)
         proposer.keep(texts, verdict.cuts)
         observe("check")
         yield Step(texts, records, verdict.p, proposer.passes - before)
 
 
-def in_turn(texts: Sequence[Text], gamma: int) -> list[bool]:
-    """A row that is more than gamma tokens ahead sits out this round: that bounds what is fed again.
+def plan_round(texts: Sequence[Text], gamma: int) -> list[int | None]:
+    """How many tokens each row may draft: the target's own token ends the round. None: the row sits this round out.
 
-    Its plan is never shortened instead, or its text would depend on its neighbours.
+    It does if it is more than gamma tokens ahead, which bounds what is fed again. Its plan is never shortened instead,
+    or its text would depend on its neighbours.
     """
     shortest = min(len(text) for text in texts)
-    return [len(text) - shortest <= gamma for text in texts]
+    return [min(gamma, text.remaining - 1) if len(text) - shortest <= gamma else None for text in texts]
 
 
 class Checker:
@@ -177,9 +176,11 @@ class Checker:
         fed = unfed(texts, cursor.length, n, cursor.filler, cursor.device)
         slots = torch.tensor(known, device=cursor.device)[:, None] + torch.arange(n + 1, device=cursor.device)
         fed.scatter_(1, slots[:, :n], block.tokens)
-        width = max(k + count for k, count in zip(known, block.counts))
+        width = max(k + count for k, count in zip(known, block.counts) if count is not None)
         logits = cursor.extend(fed[:, :width])
-        return logits if width == n + 1 else logits.take_along_dim((slots - 1).clamp(max=width - 1)[..., None], 1)
+        if max(known) == 1 and width == n + 1:  # nobody is ahead: the columns are in their places
+            return logits
+        return logits.take_along_dim((slots - 1).clamp(max=width - 1)[..., None], 1)
 
     def keep(self, texts: Sequence[Text]) -> None:
         go_back(self.cursor, texts)
@@ -203,12 +204,14 @@ class Verdict(NamedTuple):
         columns = [cut[:, None], next_token[:, None], block.tokens, wrong_q(block), overlaps]
         rows = torch.cat([column.to(wide(p.device)) for column in columns], 1).tolist()
         ints = [list(map(int, row[: 2 + 2 * n])) for row in rows]
-        drafted = [row[2 : 2 + count] for row, count in zip(ints, block.counts)]
+        drafted = [row[2 : 2 + (count or 0)] for row, count in zip(ints, block.counts)]
         cuts, next_tokens = [row[0] for row in ints], [row[1] for row in ints]
         return cls(block, drafted, cuts, next_tokens, [row[2 + n :] for row in ints], [r[2 + 2 * n :] for r in rows], p)
 
-    def write(self, i: int, text: Text) -> Round:
+    def write(self, i: int, text: Text) -> Round | None:
         """Write into row i's text what the round has given it. What was drafted behind an EOS counts for nothing."""
+        if self.block.counts[i] is None:
+            return None
         cut, drafted = self.cuts[i], text.until_eos(self.drafted[i])
         if any(self.wrong_q[i][: len(drafted)]):
             raise explain(self.block, i)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, MarianConfig, MarianMTModel
 from transformers import WatermarkingConfig as Watermark
 
+import specdec_lite as sd
 import tiny
 from specdec_lite import settings
 from specdec_lite.adjustment import Adjustment
 from specdec_lite.sampling import SamplingRule
 from specdec_lite.settings import overridden, processors_for
+from specdec_lite.texts import Text
 
 SEEDS = {"t5": 0, "bart": 1, "marian": 1, "whisper": 2}  # with these, every setting below shows
 NEW = 16
@@ -94,6 +95,14 @@ def shipped(model, **setting):
 
 
 @cache
+def draft_of(family: str):
+    """Like the model, but noisy: some of what it drafts is refused."""
+    draft = tiny.untie(marian_model() if family == "marian" else tiny.BUILD[family](2, tiny.VOCAB))
+    tiny.resemble(draft, model_of(family), seed=5, noise=0.1)
+    return draft.eval()
+
+
+@cache
 def inputs_of(family: str) -> list[dict]:
     if family == "whisper":
         generator = torch.Generator().manual_seed(5)
@@ -101,9 +110,8 @@ def inputs_of(family: str) -> list[dict]:
     return [{"input_ids": torch.tensor([source])} for source in tiny.sources(3, seed=2)]
 
 
-def text(tokens, row=0):
-    """Stands for the package's `Text`: an adjustment reads these two of its fields."""
-    return SimpleNamespace(tokens=list(tokens), row=row)
+def text(tokens, row=0) -> Text:
+    return Text(tokens, frozenset(), NEW, row)
 
 
 def adjustment(model, *inputs, prompt_length=1, max_new_tokens=NEW, rule=GREEDY) -> Adjustment:
@@ -171,14 +179,30 @@ def check_blocks(model, inputs, outputs) -> None:
     block = torch.stack([row[length - 1 : length + n] for row, length in zip(logits, lengths)])
     both = adjust.scores(block, texts, ahead)
     for row, length in enumerate(lengths):
+        alone = adjustment(model, inputs[row])
         single = [
-            adjust.scores(logits[row][None, k - 1 : k], [text(sequences[row][:k], row)], nothing)[0]
+            alone.scores(logits[row][None, k - 1 : k], [text(sequences[row][:k])], nothing)[0]
             for k in range(length, length + n + 1)
         ]
         assert torch.equal(both[row], torch.cat(single))
         assert torch.equal(adjust.scores(block[row:][:1], texts[row:][:1], ahead[row:][:1])[0], both[row])
         draft_step = adjust.scores(block[row:][:1, 2:3], texts[row:][:1], ahead[row:][:1, :2])
         assert torch.equal(draft_step[0, 0], both[row, 2])
+
+
+@pytest.mark.filterwarnings("ignore:Passing `encoder_")
+@pytest.mark.parametrize("family", SEEDS)
+@pytest.mark.parametrize("name", ["bart-large-cnn", "blenderbot", "nllb", "marian", "whisper"])
+def test_the_loops_obey_in_a_batch(family, name):
+    model, sources = model_of(family), inputs_of(family)
+    with shipped(model, **SETTINGS[name]):
+        expected = [generate(model, inputs) for inputs in sources]
+        target, draft, options = sd.Seq2Seq(model), sd.Seq2Seq(draft_of(family)), {"max_new_tokens": NEW}
+        plain = sd.autoregressive_generate(target, sources, temperature=0.0, **options)
+        assert [row.token_ids for row in plain] == expected
+        for gamma in (1, 8):
+            rows = sd.speculative_generate(target, draft, sources, gamma=gamma, temperature=0.0, **options)
+            assert [row.token_ids for row in rows] == expected
 
 
 @pytest.mark.parametrize("name", ["bart-large-cnn", "begin_suppress_behind_forced", "exponential_decay_length_penalty"])

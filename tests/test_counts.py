@@ -24,8 +24,8 @@ def witness():
     made = []
 
     class Witness(sd.CachedDecoder):
-        def __init__(self, *model):
-            super().__init__(*model)
+        def __init__(self, *model, **options):
+            super().__init__(*model, **options)
             self.fed, self.record = [], []
             made.append(self)
 

@@ -52,31 +52,36 @@ class Proposer(Protocol):
 
 
 class Block(NamedTuple):
-    """A proposal as the rule wants it: tokens ``(B, n)``, q ``(B, n + 1, vocab)``, 0 behind each row's count."""
+    """A proposal as the rule wants it: tokens ``(B, n)``, q ``(B, n + 1, vocab)``, 0 behind each row's count.
+
+    A count of None says that the row sits this round out.
+    """
 
     tokens: Tensor
     q: Tensor
-    counts: list[int]
+    counts: list[int | None]
     proposer: str  # its name, for messages
 
 
 def ask(
-    proposer: Proposer, texts: Sequence[Text], plan: list[int], adjustment: Adjustment, draws: Draws, vocab: int
+    proposer: Proposer, texts: Sequence[Text], plan: list[int | None], adjustment: Adjustment, draws: Draws, vocab: int
 ) -> Block:
     """Ask for plan[i] tokens a row. More than was asked for is cut off."""
-    n, counts = max(plan), plan
+    asked = [each or 0 for each in plan]
+    n, counts = max(asked), asked
     tokens = torch.zeros(len(texts), 0, dtype=torch.long, device=draws.device)
     probs = torch.zeros(len(texts), 0, vocab, device=draws.device)
     if n:
-        proposal = proposer.propose(texts, plan, adjustment, draws)
+        proposal = proposer.propose(texts, asked, adjustment, draws)
         tokens, probs = check_shapes(proposer, proposal, len(texts), vocab)
         tokens, probs = tokens[:, :n], probs[:, :n]
         told = [tokens.shape[1]] * len(texts) if proposal.counts is None else proposal.counts
-        counts = [min(tokens.shape[1], *both) for both in zip(told, plan, strict=True)]
+        counts = [min(tokens.shape[1], *both) for both in zip(told, asked, strict=True)]
     q = torch.nn.functional.pad(probs, (0, 0, 0, 1))
     if min(counts) < tokens.shape[1]:
         slots = torch.arange(q.shape[1], device=q.device)
         q = q.masked_fill((slots >= torch.tensor(counts, device=q.device)[:, None])[..., None], 0.0)
+    counts = [None if each is None else count for each, count in zip(plan, counts)]
     return Block(tokens, q, counts, type(proposer).__name__)
 
 
@@ -97,7 +102,8 @@ def check_shapes(proposer: Proposer, proposal: Proposal, rows: int, vocab: int) 
 def wrong_q(block: Block) -> Tensor:
     """Where a proposed q ``(B, n)`` is no distribution, or gives 0 to the token that it proposed."""
     n = block.tokens.shape[1]
-    proposed = torch.arange(n, device=block.q.device) < torch.tensor(block.counts, device=block.q.device)[:, None]
+    counts = torch.tensor([count or 0 for count in block.counts], device=block.q.device)
+    proposed = torch.arange(n, device=block.q.device) < counts[:, None]
     q = block.q[:, :n]
     fine = ((q.sum(-1) - 1).abs() < 1e-3) & (q >= 0).all(-1) & (at_tokens(block.q, block.tokens) > 0)
     return proposed & ~fine
