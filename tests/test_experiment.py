@@ -84,7 +84,9 @@ def test_every_row_of_the_token_rule_is_predicted(rows):
 
 def test_prediction_never_sees_the_prompts_it_is_compared_with(t5_pair, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("specdec_lite.experiment.measure_costs", lambda pair, prompts, *_, **__: seen.append(prompts))
+    monkeypatch.setattr(
+        "specdec_lite.experiment.bench.measure_costs", lambda pair, prompts, *_, **__: seen.append(prompts)
+    )
     bench = Bench(t5_pair, 0.0, 8, OPTIONS["prompts"], OPTIONS["measure_prompts"], (2,), 0)
     assert seen == [OPTIONS["measure_prompts"]] and len(bench.measured) == 2
 
