@@ -6,7 +6,7 @@ import torch
 import specdec_lite as sd
 import tiny
 from enumerate_law import Case, distance, joint, target_law
-from specdec_lite import compiled
+from specdec_lite.fast import NarrowLinear, has_compiler
 from test_pocket_pair import LENGTH, SENTENCES
 
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -67,7 +67,7 @@ def test_same_law_with_a_rounded_draft(rounded):
 
 def test_a_rounded_weight_is_off_by_half_a_step_at_most():
     linear = torch.nn.Linear(16, 24, dtype=torch.float64)
-    narrow = compiled.NarrowLinear(linear, torch.int8)
+    narrow = NarrowLinear(linear, torch.int8)
     off = (narrow.weight * narrow.scale[:, None] - linear.weight).abs()
     assert narrow.weight.dtype == torch.int8
     assert (off <= narrow.scale[:, None] * (0.5 + 1e-9)).all() and off.max() > 0
@@ -77,7 +77,7 @@ def test_a_rounded_weight_is_off_by_half_a_step_at_most():
 @pytest.mark.parametrize("bias", [True, False])
 def test_products_are_the_linear_layers(positions, bias):
     linear = torch.nn.Linear(16, 24, bias=bias, dtype=torch.float64)
-    narrow = compiled.NarrowLinear(linear)
+    narrow = NarrowLinear(linear)
     x = torch.randn(1, positions, 16, dtype=torch.float64)
     quick = torch.compile(narrow, backend=CountingBackend(), dynamic=False)
     with torch.inference_mode():
@@ -132,7 +132,7 @@ def test_rollback_copies_nothing():
     assert where == [layer.keys.data_ptr() for layer in target.cache.self_attention_cache.layers]
 
 
-@pytest.mark.skipif(not compiled.has_compiler(torch.device("cpu")), reason="no C++ compiler")
+@pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler")
 def test_two_hundred_sentences_compiled_for_real():
     pair = sd.load_pair()
     # Chapter 12's widths and buffers: torch keeps what it compiled, and the notebook's test finds it.
@@ -144,7 +144,7 @@ def test_two_hundred_sentences_compiled_for_real():
 
 
 def test_without_a_compiler_the_message_says_so(monkeypatch):
-    monkeypatch.setattr(compiled, "has_compiler", lambda device: False)
+    monkeypatch.setattr("specdec_lite.fast.compile.has_compiler", lambda device: False)
     with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler and found none; the pair works without it"):
         sd.compile_pair(tiny.tiny_pair())
 
