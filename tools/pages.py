@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -268,7 +269,9 @@ def sections(node: nodes.Node) -> str:
             ids = child["ids"]
             anchors = "".join(f'<span id="{html.escape(i)}"></span>' for i in ids[1:])
             parts.append(f'<section id="{html.escape(ids[0])}">{anchors}{sections(child)}</section>')
-        elif not isinstance(child, nodes.raw | nodes.comment):
+        elif isinstance(child, addnodes.desc | addnodes.desc_content | addnodes.desc_signature | addnodes.index):
+            parts.append(sections(child))
+        elif not isinstance(child, nodes.raw | nodes.comment | addnodes.desc_parameterlist | addnodes.desc_returns):
             parts.append(html.escape(" ".join(child.astext().split())))
     return " ".join(parts)
 
