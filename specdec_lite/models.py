@@ -251,6 +251,5 @@ def warn_once(hf_model, settings: dict) -> None:
     if settings and hf_model not in _warned:
         _warned.add(hf_model)
         listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        warnings.warn(
-            f"the checkpoint asks for {listed}: the call's own temperature, top_k and top_p count", stacklevel=2
-        )
+        said = "the call's temperature, top_k and top_p are used instead, and no beams"
+        warnings.warn(f"the checkpoint asks for {listed}: {said}", stacklevel=2)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers.modeling_outputs import BaseModelOutput
 
 import specdec_lite as sd
 import tiny
@@ -491,3 +492,11 @@ def test_logits_that_are_not_finite_are_no_reason_to_refuse():
     hf_model = tiny.t5_model()
     hf_model.get_output_embeddings().weight.data[3] = torch.nan
     assert sd.Seq2Seq(hf_model).split_after is None
+
+
+def test_a_decoder_that_reads_something_else_than_the_states_is_refused(monkeypatch):
+    hf_model = tiny.bart_model()
+    forward, silence = hf_model.forward, BaseModelOutput(last_hidden_state=torch.zeros(1, 4, tiny.WIDTH))
+    monkeypatch.setattr(hf_model, "forward", lambda encoder_outputs, **rest: forward(encoder_outputs=silence, **rest))
+    with refuses(ValueError, "BartForConditionalGeneration", "states"):
+        sd.Seq2Seq(hf_model)
