@@ -6,10 +6,12 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 from filelock import FileLock
 
 KEY = ["pair", "device", "dtype", "verification", "temperature", "gamma", "repeat"]
@@ -83,6 +85,17 @@ def row_key(row: dict) -> tuple:
     return tuple(float(row[name]) if name in ("temperature", "gamma", "repeat") else str(row[name]) for name in KEY)
 
 
-def fingerprint(prompts: Sequence[str]) -> str:
-    """Tells one list of prompts from another in the table."""
-    return "sha256:" + hashlib.sha256(repr(list(prompts)).encode()).hexdigest()[:12]
+def fingerprint(prompts: Sequence) -> str:
+    """Tells one list of prompts from another in the table. Of arrays every number counts."""
+    return "sha256:" + hashlib.sha256(repr([in_full(prompt) for prompt in prompts]).encode()).hexdigest()[:12]
+
+
+def in_full(prompt):
+    """The prompt with arrays as digests of their bytes: `repr` would leave out the middle of a long one."""
+    if isinstance(prompt, Mapping):
+        return {name: in_full(value) for name, value in prompt.items()}
+    if torch.is_tensor(prompt) or isinstance(prompt, np.ndarray):
+        tensor = torch.as_tensor(prompt).detach().cpu().flatten()
+        digest = hashlib.sha256(tensor.view(torch.uint8).numpy().tobytes()).hexdigest()
+        return tuple(prompt.shape), str(tensor.dtype), digest
+    return prompt
