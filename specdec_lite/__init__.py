@@ -6,7 +6,7 @@ from .adjustment import Adjustment
 from .compiled import compile_pair
 from .costs import measure_costs, step_weights
 from .decoder import CachedDecoder, EncodedSource
-from .display import show_tokens
+from .display import show_rounds, show_tokens
 from .drafting import DraftModel, Proposal, Proposer
 from .experiment import load_prompts, run_gamma_sweep
 from .generation import autoregressive_generate, speculative_generate
