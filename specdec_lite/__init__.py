@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from . import explore
 from .adjustment import Adjustment
 from .compiled import compile_pair
 from .costs import measure_costs, step_weights
