@@ -119,12 +119,12 @@ def body(data: dict, marks: list[str]) -> str:
         for gamma, share in zip(gammas, depth)
     )
     tags = "".join(label(gamma, tag(runs)) for gamma, runs in known.items())
-    places = "".join(mark(name, m["alpha"], m["c"] / top) for name, m in zip(marks, data["marks"]))
+    places = "".join(f'<i class="mark" style="--x:{m["alpha"]:g};--y:{m["c"] / top:g}"></i>' for m in data["marks"])
     sliders = slider("alpha", "α", 0, 1, 0.01, at["alpha"], f"{at['alpha']:.2f}")
     sliders += slider("c", "c", 0, top, 0.01, at["c"], f"{at['c']:.2f}")
     if "v" in at:
         sliders += slider("v", "v", 0.8, 2.5, 0.05, at["v"], f"{at['v']:.2f}")
-    known_pairs = "".join(button(f"mark:{i}", name) for i, name in enumerate(marks))
+    known_pairs = "".join(button(f"mark:{i}", f"◆ {name}") for i, name in enumerate(marks))
     return f"""
 <div class="two">
 <figure class="map"><figcaption>The best γ for every draft</figcaption>
@@ -145,13 +145,6 @@ def label(gamma: int, spot: tuple[float, float] | None) -> str:
     x, y = spot or (0, 0)
     hidden = "" if spot else " hidden"
     return f'<span class="tag" data-gamma="{gamma}" style="--x:{x:.4g};--y:{y:.4g}"{hidden}>{gamma}</span>'
-
-
-def mark(name: str, x: float, y: float) -> str:
-    """A measured pair, its name on the side where there is more room."""
-    at = f'style="--x:{x:g};--y:{y:g}"'
-    side = "west" if x > 0.5 else "east"
-    return f'<span class="mark" {at}></span><span class="tag {side}" {at}>{escape(name)}</span>'
 
 
 def ticks(places: list[tuple[float, str]], kind: str) -> str:
