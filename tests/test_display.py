@@ -81,6 +81,13 @@ def test_what_was_refused_is_kept_as_text_and_else_shown_by_its_id(pair, evil):
     assert "[#6 #9] → " in repr(sd.show_rounds(evil))
 
 
+def test_a_guess_that_the_tokenizer_has_no_name_for_stops_nothing():
+    pair = tiny.tiny_pair("t5", tokenizer=tiny.tokenizer(vocab=12))
+    runs = [sd.speculative_generate(*pair, source, max_new_tokens=12, seed=0) for source in tiny.sources(5, vocab=12)]
+    refused = {piece.strip() for run in runs for pieces in run.refused for piece in pieces}
+    assert any(re.fullmatch(r"<\d+>", piece) for piece in refused)
+
+
 def test_a_round_says_what_it_was(evil, plain):
     lines = repr(sd.show_rounds(evil)).splitlines()
     assert lines[0].endswith("(2 of 2 accepted, then a bonus)")
