@@ -2,13 +2,15 @@
 
 from importlib.metadata import version as _version
 
+from .adjustment import Adjustment
 from .compiled import compile_pair
 from .costs import measure_costs, step_weights
-from .decoder import CachedDecoder
+from .decoder import CachedDecoder, EncodedSource
 from .display import show_tokens
 from .drafting import DraftModel, Proposal, Proposer
 from .experiment import load_prompts, run_gamma_sweep
-from .generation import Generation, Round, autoregressive_generate, speculative_generate
+from .generation import autoregressive_generate, speculative_generate
+from .loading import load_model, load_pair
 from .metrics import (
     js_between_samples,
     js_divergence,
@@ -17,9 +19,11 @@ from .metrics import (
     token_histogram,
     total_variation,
 )
-from .models import Pair, Seq2Seq, load_model, load_pair
+from .models import Pair, Seq2Seq
 from .plotting import plot_alpha, plot_js, plot_speedup, plot_token_probs, save_figures
-from .sampling import Draws, SamplingRule, nucleus, one_hot
+from .record import Generation, Round
+from .sampling import Draws, SamplingRule, nucleus, one_hot, pick, row_seed
+from .texts import Text
 from .theory import best_gamma, expected_tokens, finite_walltime_factor, floor_seconds, walltime_factor
 from .verification import TokenRule, Verifier, cut_probs, overlap, residual
 

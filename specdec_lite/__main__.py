@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from . import load_pair, run_gamma_sweep, save_figures, show_tokens
+from .checks import check_integer
 from .generation import autoregressive_generate, speculative_generate
 from .metrics import paired_bootstrap
-from .sampling import check_integer
 
 
 def main(arguments: list[str] | None = None) -> int:

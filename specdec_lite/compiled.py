@@ -20,9 +20,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput
 
+from .checks import check_integer
 from .decoder import CachedDecoder
 from .models import Pair, Seq2Seq
-from .sampling import check_integer
 
 
 def compile_pair(
@@ -104,7 +104,7 @@ class CompiledSeq2Seq(Seq2Seq):
     read : callable
         Makes a new source's keys and values.
     steps : dict of int to callable
-        Width n to a function from token ids ``(1, n)`` to logits ``(n, vocab)``.
+        Width n to a function from token ids ``(1, n)`` to logits ``(1, n, vocab)``.
     """
 
     def __init__(
@@ -121,7 +121,6 @@ class CompiledSeq2Seq(Seq2Seq):
         self.__dict__.update(model.__dict__)  # the same tokenizer and rules
         if rounded or self.device.type == "cpu":
             self.hf_model = narrow_twin(model.hf_model, rounded)
-        self.cursor = StaticDecoder
         self.owner = None
         self.max_target_length = min(max_new_tokens, model.max_target_length or max_new_tokens)
         self.max_source_length = min(max_source_tokens, model.max_source_length or max_source_tokens)
@@ -138,15 +137,18 @@ class CompiledSeq2Seq(Seq2Seq):
         self.read = compiled(self.make_source_keys, backend, self.device)
         self.steps = {n: compiled(self.step, backend, self.device, lean_calls) for n in sorted(widths)}
 
+    def cursor(self) -> StaticDecoder:
+        return StaticDecoder(self)
+
     def step(self, token_ids: Tensor, cache: EncoderDecoderCache | None = None) -> Tensor:
-        """What is compiled: one pass over ``(1, n)`` tokens, behind those that the cache holds."""
+        """What is compiled: one pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
         return self.hf_model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
             attention_mask=self.mask,
             decoder_input_ids=token_ids,
             past_key_values=self.cache if cache is None else cache,
             use_cache=True,
-        ).logits[0]
+        ).logits
 
     def make_source_keys(self) -> None:
         """What is compiled to read a source: a step of which nothing is kept but the source's keys and values.
@@ -174,7 +176,7 @@ class CompiledSeq2Seq(Seq2Seq):
     def warm_up(self) -> float:
         """Compile every step, and return the seconds it took."""
         began = time.perf_counter()
-        cursor = StaticDecoder(self)
+        cursor = self.cursor()
         for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
             cursor.start({"input_ids": torch.tensor([sorted(self.eos_tokens)[:1]], device=self.device)})
             for n in self.steps:
@@ -186,9 +188,15 @@ class CompiledSeq2Seq(Seq2Seq):
 class StaticDecoder(CachedDecoder):
     """A `CachedDecoder` on a compiled model's buffers: rollback moves an index, and nothing is copied."""
 
+    def __init__(self, model: CompiledSeq2Seq):
+        super().__init__(model.hf_model)
+        self.model = model
+
     def empty_cache(self) -> EncoderDecoderCache:
         """The model's buffers, from now on this cursor's. They refuse a longer source, or one with padding inside."""
         states = self.encoder_outputs.last_hidden_state
+        if len(states) > 1:
+            raise ValueError(f"source is a list of {len(states)}: expected one, for compiled steps serve one row")
         if states.shape[1] > self.model.mask.shape[1]:
             expected = f"expected at most max_source_tokens={self.model.mask.shape[1]}"
             raise ValueError(f"source has {states.shape[1]} positions: {expected}")
@@ -198,19 +206,21 @@ class StaticDecoder(CachedDecoder):
         self.model.owner, self.written = self, None  # written: where the buffers' own counters stand
         return self.model.cache
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         if self.model.owner is not self:
             raise RuntimeError("another cursor has started on this compiled model: it serves one generation at a time")
-        n, steps = len(tokens), self.model.steps
+        n, steps = rows.shape[1], self.model.steps
         width = min((w for w in steps if w >= n), default=None)
         if self.written != self.length:
             self.model.set_length(self.length)
         if width is None:
-            width, logits = n, self.model.step(tokens[None])
+            width, logits = n, self.model.step(rows)
         else:
-            logits = steps[width](torch.nn.functional.pad(tokens, (0, width - n))[None])
+            fed = rows.new_zeros(1, width)  # of its own: what is compiled knows its strides
+            fed[:, :n] = rows
+            logits = steps[width](fed)
         self.written = self.length + width
-        return logits[:n]
+        return logits[:, :n]
 
     def crop(self, length: int) -> None:
         """Nothing to do: the next step overwrites what lies behind `length`."""

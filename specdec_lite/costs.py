@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from .decoder import CachedDecoder
-from .drafting import DraftModel
-from .generation import autoregressive_generate, judge, now, propose
-from .models import Pair, Seq2Seq, Source, same_encoder
-from .sampling import Draws, SamplingRule
+from .generation import autoregressive_generate, now, speculative_generate
+from .models import Pair, Seq2Seq, Source
 from .theory import finite_walltime_factor
-from .verification import verifier
 
-BLOCK = 4  # plain steps timed together
+NAMES = ("unit", "c", "catch_up", "target_start", "draft_start")
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,78 @@ class Costs:
         return sum(plain) / sum(seconds / factor for seconds, factor in zip(plain, factors, strict=True))
 
 
+class Stopwatch:
+    """An observer of the loops: how long each phase took, with the device waited for."""
+
+    def __init__(self, model: Seq2Seq):
+        self.model, self.laps = model, []
+        self.last = now(model)
+
+    def __call__(self, phase: str) -> None:
+        here = now(self.model)
+        self.laps.append((phase, here - self.last))
+        self.last = here
+
+    def __getitem__(self, phase: str) -> list[float]:
+        """The seconds of every lap of this phase, in order."""
+        return [seconds for name, seconds in self.laps if name == phase]
+
+
 def measure_costs(
-    pair: Pair, prompts: Sequence[str], gammas: Sequence[int], *, temperature=1.0, repeats: int = 5, seed: int = 0
-) -> Costs:
-    """Time each kind of step in mid-text, in turns, and return the medians of ratios within a turn."""
-    turns = [turn for text in prompts for turn in time_steps(pair, text, gammas, temperature, repeats, seed)]
-    middle = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
-    v = {n: middle[n] if n else 1.0 for n in gammas}
-    return Costs(middle["c"], middle["catch_up"], v, middle["target_start"], middle["draft_start"], middle["unit"])
+    pair: Pair, prompts: Sequence[Source], gammas: Sequence[int], *, temperature=1.0, repeats: int = 3, seed: int = 0,
+    max_new_tokens: int = 32,
+) -> Costs:  # fmt: skip
+    """Watch both loops at work, in turns, and return the medians of ratios within a turn."""
+    options = {"temperature": temperature, "max_new_tokens": max_new_tokens}
+    turns = [
+        watch_turn(pair, text, gammas, options | {"seed": seed + turn}) for turn in range(repeats) for text in prompts
+    ]
+    middle = {name: median([x for turn in turns for x in turn.get(name, [])]) for name in [*NAMES, *gammas]}
+    if math.isnan(middle["unit"]):
+        raise ValueError(f"prompts={prompts!r:.80}: expected some whose outputs have two tokens or more")
+    extra = {name: max(0.0, middle[name]) for name in ("catch_up", "target_start", "draft_start")}
+    v = {gamma: middle[gamma] if gamma else 1.0 for gamma in gammas}
+    return Costs(c=middle["c"], v=v, step_seconds=middle["unit"], **extra)
+
+
+def watch_turn(pair: Pair, text: Source, gammas: Sequence[int], options: dict) -> dict:
+    """One text decoded plainly, then with each gamma: lists of costs, in units of this turn's plain step."""
+    watch = Stopwatch(pair.target)
+    autoregressive_generate(pair.target, text, observer=watch, **options)
+    unit = median(watch["step"][1:])  # the first one also makes the source's keys and values
+    begun = (watch["start"][0] + watch["step"][0]) / unit - 1
+    turn = {"unit": [unit], "target_start": [begun], "c": [], "catch_up": [], "draft_start": []}
+    for gamma in gammas:
+        if gamma:
+            for name, costs in watch_gamma(pair, text, gamma, options, unit, begun).items():
+                turn.setdefault(name, []).extend(costs)
+    return turn
+
+
+def watch_gamma(pair: Pair, text: Source, gamma: int, options: dict, unit: float, begun: float) -> dict:
+    """The costs of the rounds that drafted the most; the first round counts only to tell what came before it."""
+    watch = Stopwatch(pair.target)
+    run = speculative_generate(*pair, text, gamma=gamma, observer=watch, **options)
+    written = [0, *accumulate(len(r.emitted) for r in run.rounds)]
+    planned = [min(gamma, options["max_new_tokens"] - n - 1) for n in written[:-1]]
+    n = max(planned[1:], default=planned[0])
+    rounds = [i for i, each in enumerate(planned) if each == n > 0 and (i or len(planned) == 1)]
+    catching_up = [i for i in rounds if i and run.rounds[i - 1].source == "bonus"]
+    steps = [watch["draft"][i] / n / unit for i in rounds if i not in catching_up or rounds == catching_up]
+    checks = [watch["check"][i] / unit for i in rounds]
+    first = (watch["start"][0] + watch["draft"][0] + watch["check"][0]) / unit
+    return {
+        gamma: checks,
+        "c": steps,
+        "catch_up": [watch["draft"][i] / unit - n * median(steps) for i in catching_up],
+        "draft_start": [first - planned[0] * median(steps) - median(checks) - begun],
+    }
+
+
+def median(values: Sequence[float]) -> float:
+    """The median of the numbers among the values; NaN if there is none."""
+    values = [value for value in values if not math.isnan(value)]
+    return statistics.median(values) if values else math.nan
 
 
 @torch.inference_mode()
@@ -73,7 +135,7 @@ def step_weights(model: Seq2Seq, source: Source) -> list[Tensor]:
 
     Those that make the source's keys and values are not among them: they are used once per source.
     """
-    cursor, used = CachedDecoder(model), []
+    cursor, used = model.cursor(), []
     cursor.start(model.encode(source))
     cursor.extend([model.start_token])
     linear = [layer for layer in model.hf_model.modules() if isinstance(layer, nn.Linear)]
@@ -82,65 +144,3 @@ def step_weights(model: Seq2Seq, source: Source) -> list[Tensor]:
     for hook in hooks:
         hook.remove()
     return used
-
-
-@torch.inference_mode()
-def time_steps(pair: Pair, text: str, gammas: Sequence[int], temperature: float, repeats: int, seed: int) -> list[dict]:
-    """Both cursors stand in the middle of one output and take the same steps again and again, as the loops do."""
-    rule, draws, verify = SamplingRule(temperature), Draws(seed, pair.target.device), verifier("token")
-    output = autoregressive_generate(pair.target, text, max_new_tokens=40, temperature=temperature, seed=seed).token_ids
-    written = [pair.target.start_token, *output[: len(output) // 2]]
-    tokens = torch.tensor(written, device=pair.target.device)
-    ahead = tokens[-1:].repeat(max(gammas))  # which tokens are fed does not change the time
-    q = torch.full((max(gammas), pair.target.vocab_size), 1 / pair.target.vocab_size, device=tokens.device)
-    target, proposer = CachedDecoder.on(pair.target), DraftModel(pair.draft)
-    here, last = len(written) - 1, len(written) + max(gammas)
-
-    def start(decoder, encoder_outputs=None):
-        decoder.start(decoder.model.encode(text), encoder_outputs)
-        decoder.extend(tokens[:1])
-
-    def plain_steps(n):
-        for _ in range(n):
-            draws.token(rule.probs(target.extend(tokens[-1:]))[0])
-
-    def check(n):
-        p = rule.probs(target.extend(torch.cat([tokens[-1:], ahead[:n]])))
-        judge(verify, p, q[:n], ahead[:n], draws, pair.target)
-        target.rollback(here)
-
-    def guess(n):
-        propose(proposer, written, n, last, rule, draws, pair.target)
-
-    first = {"target_start": seconds_of(pair, start, target)}
-    shared = target.encoder_outputs if same_encoder(pair.target, pair.draft) else None
-    first["draft_start"] = seconds_of(pair, start, proposer.decoder, shared)
-    if here:
-        target.extend(tokens[1:])
-    guess(1)  # feeds the draft all that is written
-    turns = []
-    for _ in range(repeats):
-        target.rollback(here)
-        plain_steps(1)  # not timed: a plain step finds the processor's cache as another plain step left it
-        unit = seconds_of(pair, plain_steps, BLOCK) / BLOCK
-        target.rollback(here)
-        turn, drafting, passes = {"unit": unit}, 0.0, -proposer.passes
-        for n in gammas:  # like a round: the two models empty the processor's cache for each other
-            proposer.keep(here)
-            drafting += seconds_of(pair, guess, n or 1)
-            turn[n] = seconds_of(pair, check, n) / unit
-        turn["c"] = drafting / (passes + proposer.passes) / unit
-        proposer.keep(max(here - 1, 0))
-        turn["catch_up"] = max(0.0, seconds_of(pair, guess, 1) / unit - turn["c"])
-        # Each start took one step; the loops count that elsewhere.
-        turn["target_start"] = max(0.0, first["target_start"] / unit - 1)
-        turn["draft_start"] = max(0.0, first["draft_start"] / unit - turn["c"])
-        turns.append(turn)
-    return turns
-
-
-def seconds_of(pair: Pair, action: Callable, *arguments) -> float:
-    """Time of one call, with the device waited for."""
-    began = now(pair.target)
-    action(*arguments)
-    return now(pair.target) - began

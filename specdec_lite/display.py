@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from .generation import Generation
+from .record import Generation
 
 # Okabe & Ito's colour-blind safe palette; one meaning everywhere in the book.
 COLOURS = {

@@ -27,11 +27,13 @@ import transformers
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from .checks import check_integer
 from .costs import measure_costs
-from .generation import Generation, autoregressive_generate, check_length, speculative_generate
+from .generation import autoregressive_generate, speculative_generate
 from .metrics import js_between_samples, js_noise_floor, paired_bootstrap
 from .models import Pair, Seq2Seq
-from .sampling import SamplingRule, check_integer
+from .record import Generation
+from .sampling import SamplingRule
 from .verification import verifier
 
 KEY = ["pair", "device", "dtype", "verification", "temperature", "gamma", "repeat"]
@@ -160,7 +162,7 @@ class Worker:
         """Check what only the models can tell, and return the columns that name them."""
         with self.turn:
             pair = self.load(job)
-            check_length(pair.target, job.max_new_tokens)
+            pair.target.texts(1, job.max_new_tokens)  # refuses more than the model has positions
             check_prompts(pair, prompts=job.prompts, measure_prompts=job.measure_prompts)
             dtype = str(pair.target.dtype).removeprefix("torch.")
             return {"pair": pair.name, "device": pair.target.device.type, "dtype": dtype}

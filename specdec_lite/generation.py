@@ -3,153 +3,79 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .decoder import CachedDecoder
-from .drafting import DraftModel, Proposer, as_proposer
+from .adjustment import Adjustment
+from .checks import check_integer
+from .decoder import EncodedSource
+from .drafting.base import Block, Proposer, ask, explain, wrong_q
+from .drafting.model import as_proposer
 from .models import Seq2Seq, Source
-from .sampling import Draws, SamplingRule, check_integer
+from .record import Generation, Round
+from .sampling import Draws, SamplingRule, wide
+from .texts import Text, go_back, unfed
 from .verification import Verifier, overlap, verifier
 
-
-@dataclass(frozen=True)
-class Round:
-    """What one target pass gave.
-
-    Attributes
-    ----------
-    drafted : tuple of int
-        The proposal, in order.
-    n_accepted : int
-        How many of them were emitted.
-    next_token : int or None
-        The token that the target added; None when an accepted EOS had ended the text.
-    source : str or None
-        Where next_token came from: "residual" after a refusal, "bonus" after full acceptance, "target" in plain
-        decoding.
-    examined : int
-        How many drafted positions the rule looked at.
-    overlaps : tuple of float
-        sum(min(p, q)) at each examined position.
-    """
-
-    drafted: tuple[int, ...]
-    n_accepted: int
-    next_token: int | None
-    source: str | None
-    examined: int = 0
-    overlaps: tuple[float, ...] = ()
-
-    @property
-    def emitted(self) -> tuple[int, ...]:
-        end = () if self.next_token is None else (self.next_token,)
-        return self.drafted[: self.n_accepted] + end
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        return ("accepted",) * self.n_accepted + (() if self.next_token is None else (self.source,))
-
-
-@dataclass
-class Generation:
-    """A finished text and how it came about. `token_ids` holds generated tokens only, EOS included when reached."""
-
-    text: str = ""
-    token_ids: list[int] = field(default_factory=list)
-    pieces: list[str] = field(default_factory=list)
-    rounds: list[Round] = field(default_factory=list)
-    target_passes: int = 0
-    draft_passes: int = 0
-    seconds: float = 0.0
-    target_probs: Tensor | None = field(default=None, repr=False)  # (tokens, vocab) with record_probs=True
-
-    @property
-    def origins(self) -> list[str]:
-        """For each token: "accepted", "residual", "bonus", or "target" in plain decoding."""
-        return [origin for r in self.rounds for origin in r.origins]
-
-    @property
-    def accepted(self) -> int:
-        return sum(r.n_accepted for r in self.rounds)
-
-    @property
-    def examined(self) -> int:
-        return sum(r.examined for r in self.rounds)
-
-    @property
-    def overlap_sum(self) -> float:
-        return sum(sum(r.overlaps) for r in self.rounds)
-
-    @property
-    def alpha(self) -> float:
-        """Mean of sum(min(p, q)) over the examined positions; NaN if there was none."""
-        return self.overlap_sum / self.examined if self.examined else float("nan")
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Accepted / examined: the other estimate of the paper's alpha; NaN if nothing was examined."""
-        return self.accepted / self.examined if self.examined else float("nan")
-
-    @property
-    def tokens_per_target_pass(self) -> float:
-        return len(self.token_ids) / self.target_passes
+Observer = Callable[[str], None]
 
 
 @torch.inference_mode()
 def autoregressive_generate(
     target: Seq2Seq,
-    source: Source,
+    source: Source | Sequence[Source],
     *,
     max_new_tokens: int = 64,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     record_probs: bool = False,
     draws: Draws | None = None,
-) -> Generation:
+    observer: Observer | None = None,
+) -> Generation | list[Generation]:
     """The baseline: one target pass per token, with the KV cache and the encoder output kept.
 
-    Parameters are those of `speculative_generate`.
+    Parameters are those of `speculative_generate`; the observer hears "start" and then "step" after every token.
     """
-    rule = SamplingRule(temperature, top_k, top_p)
-    check_length(target, max_new_tokens)
-    inputs, draws = target.encode(source), draws or Draws(seed, target.device)
-    decoder, out, probs = CachedDecoder.on(target), Generation(), []
-    began = now(target)
-    decoder.start(inputs)
-    token = torch.tensor([target.start_token], device=target.device)
-    while not finished(out.token_ids, target, max_new_tokens):
-        logits = target.constrain(decoder.extend(token), len(out.token_ids), max_new_tokens - 1)
-        p = rule.probs(logits)
-        token = draws.token(p[0])[None]
-        out.token_ids.append(int(token))
-        out.rounds.append(Round((), 0, out.token_ids[-1], "target"))
-        if record_probs:
-            probs.append(p)
-    out.seconds = now(target) - began
-    return finish(out, target, decoder, probs)
+    sampling = SamplingRule(temperature, top_k, top_p)
+    call = Call(target, source, max_new_tokens, sampling, seed, record_probs, draws, observer)
+    cursor, texts = target.cursor(), call.texts
+    cursor.start(call.source)
+    call.observe("start")
+    while texts:
+        fed = unfed(texts, cursor.length, 0, cursor.filler, cursor.device)
+        p = call.adjustment.probs(cursor.extend(fed)[:, -1:], texts, fed[:, :0])
+        tokens = call.draws.next_tokens(p[:, 0], texts).tolist()
+        records = [write(text, (), 0, token, "target", ()) for text, token in zip(texts, tokens)]
+        go_back(cursor, texts)
+        call.observe("step")
+        call.note(Step(texts, records, p, 0))
+        texts = [text for text in texts if text.open]
+    return call.finish()
 
 
 @torch.inference_mode()
 def speculative_generate(
     target: Seq2Seq,
     draft: Seq2Seq | Proposer,
-    source: Source,
+    source: Source | Sequence[Source],
     *,
     gamma: int = 4,
     max_new_tokens: int = 64,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     verification: str | Verifier = "token",
     record_probs: bool = False,
     draws: Draws | None = None,
-) -> Generation:
+    observer: Observer | None = None,
+) -> Generation | list[Generation]:
     """Leviathan et al. (2023), Algorithm 1, until EOS: the target's distribution in fewer target passes.
 
     Parameters
@@ -158,103 +84,212 @@ def speculative_generate(
         M_p, whose distribution the output has.
     draft : Seq2Seq or Proposer
         M_q, or anything else that proposes tokens with their true q.
-    source : str, list of int, or dict of encoder inputs
+    source : str, list of int, dict of encoder inputs, audio, image; or a list of such
+        A list is a batch, and a list of generations comes back.
     gamma : int
         Tokens drafted per round; 0 drafts nothing.
     max_new_tokens : int
-        Never exceeded, and nothing is drafted beyond it.
+        Never exceeded, and nothing is proposed beyond it.
     temperature, top_k, top_p : float, int, float
         See `SamplingRule`; the same for both models. Temperature 0 is greedy decoding.
-    seed : int, optional
-        Makes the call reproducible.
+    seed : int or list of int, optional
+        Makes the call reproducible; see `Draws`. A list has one seed a row.
     verification : str or Verifier
     record_probs : bool
         Keep M_p's distribution for every emitted token in `target_probs` ``(tokens, vocab)``.
     draws : Draws, optional
         The source of randomness; `seed` is then unused.
+    observer : callable, optional
+        Called with the name of each phase as it ends: "start", then "draft" and "check" of every round.
 
     Raises
     ------
     ValueError, TypeError
         Naming the argument, its value and what was expected, before any forward pass.
     """
-    rule, verify = SamplingRule(temperature, top_k, top_p), verifier(verification)
-    check_integer("gamma", gamma, minimum=0)
-    check_length(target, max_new_tokens)
-    proposer, passes_before = as_proposer(draft, target), getattr(draft, "passes", 0)
-    if isinstance(proposer, DraftModel):
-        check_length(proposer.model, max_new_tokens)
-    inputs, draws = target.encode(source), draws or Draws(seed, target.device)
-    decoder, out, probs = CachedDecoder.on(target), Generation(), []
-    began = now(target)
-    proposer.start(source)  # first, for it may refuse the source
-    shared = proposer.encoder_outputs_for(target, inputs) if isinstance(proposer, DraftModel) else None
-    decoder.start(inputs, shared)
-    tokens = [target.start_token]  # the whole decoder sequence; its last token has not been fed yet
-    while not finished(out.token_ids, target, max_new_tokens):
-        n = min(gamma, max_new_tokens - len(out.token_ids) - 1)  # the target's own token ends the round
-        drafted, q = propose(proposer, tokens, n, max_new_tokens - 1, rule, draws, target)
-        fed = torch.cat([torch.tensor(tokens[-1:], device=drafted.device), drafted])
-        p = rule.probs(target.constrain(decoder.extend(fed), len(tokens) - 1, max_new_tokens - 1))
-        this = judge(verify, p, q, drafted, draws, target)
-        tokens += this.emitted
-        known = len(tokens) - len(this.emitted) + this.n_accepted  # the next token has been fed to nobody yet
-        decoder.rollback(known)
-        proposer.keep(known)
-        out.token_ids += this.emitted
-        out.rounds.append(this)
-        if record_probs:
-            probs.append(p[: len(this.emitted)])
-    out.seconds = now(target) - began
-    out.draft_passes = proposer.passes - passes_before
-    return finish(out, target, decoder, probs)
+    rule, gamma = verifier(verification), check_integer("gamma", gamma, minimum=0)
+    proposer, sampling = as_proposer(draft, target), SamplingRule(temperature, top_k, top_p)
+    call = Call(target, source, max_new_tokens, sampling, seed, record_probs, draws, observer)
+    proposer.start(call.source, call.texts)
+    checker = Checker(target, call.source)
+    call.observe("start")
+    for step in rounds(checker, proposer, call.texts, gamma, call.adjustment, rule, call.draws, call.observe):
+        call.note(step)
+    return call.finish()
 
 
-def propose(
-    proposer: Proposer, tokens: list[int], n: int, last: int, rule: SamplingRule, draws: Draws, target: Seq2Seq
-):
-    """Ask for n tokens; what a proposer says after an EOS is not used."""
-    if n == 0:
-        return torch.empty(0, dtype=torch.long, device=target.device), torch.empty(0, target.vocab_size)
-    drafted, q = proposer.propose(tokens, n, last, rule, draws)
-    ends = [i for i, token in enumerate(drafted.tolist()[:n]) if token in target.eos_tokens]
-    n = ends[0] + 1 if ends else n
-    return drafted[:n], q[:n]
+class Step(NamedTuple):
+    """What a round of the whole batch did: the open texts, what each got (None if it sat out), p, draft passes."""
+
+    texts: list[Text]
+    records: list[Round | None]
+    p: Tensor
+    draft_passes: int
 
 
-def judge(verify: Verifier, p: Tensor, q: Tensor, drafted: Tensor, draws: Draws, target: Seq2Seq) -> Round:
-    """Flip the coins, cut, and draw the token after the cut."""
-    cut = int(verify.cut(draws.coins(verify.accept_probs(p, q, drafted)))) if len(drafted) else 0
-    ids = tuple(drafted.tolist())
-    examined = verify.examined(cut, len(ids))
-    overlaps = tuple(overlap(p[:examined], q[:examined]).tolist()) if examined else ()
-    if cut and ids[cut - 1] in target.eos_tokens:
-        return Round(ids, cut, None, None, examined, overlaps)
-    next_token = int(draws.token(verify.next_probs(p, q, drafted, cut)))
-    return Round(ids, cut, next_token, "bonus" if cut == len(ids) else "residual", examined, overlaps)
+def rounds(
+    checker: Checker, proposer: Proposer, texts: Sequence[Text], gamma: int,
+    adjustment: Adjustment, rule: Verifier, draws: Draws, observe: Observer,
+) -> Iterator[Step]:  # fmt: skip
+    """Leviathan et al. (2023), Algorithm 1, every row a text; yields what each round did."""
+    while texts := [text for text in texts if text.open]:
+        before, plan = proposer.passes, plan_round(texts, gamma)
+        block = ask(proposer, texts, plan, adjustment, draws, checker.vocab)
+        observe("draft")
+        verdict = checker.check(texts, block, adjustment, rule, draws)
+        records = [verdict.write(i, text) for i, text in enumerate(texts)]
+        checker.keep(texts)
+        proposer.keep(texts, verdict.cuts)
+        observe("check")
+        yield Step(texts, records, verdict.p, proposer.passes - before)
 
 
-def finished(token_ids: list[int], target: Seq2Seq, max_new_tokens: int) -> bool:
-    return len(token_ids) == max_new_tokens or (bool(token_ids) and token_ids[-1] in target.eos_tokens)
+def plan_round(texts: Sequence[Text], gamma: int) -> list[int | None]:
+    """How many tokens each row may draft: the target's own token ends the round. None: the row sits this round out.
+
+    It does if it is more than gamma tokens ahead, which bounds what is fed again. Its plan is never shortened instead,
+    or its text would depend on its neighbours.
+    """
+    shortest = min(len(text) for text in texts)
+    return [min(gamma, text.remaining - 1) if len(text) - shortest <= gamma else None for text in texts]
 
 
-def finish(out: Generation, target: Seq2Seq, decoder: CachedDecoder, probs: list[Tensor]) -> Generation:
-    """What is outside the clock: text, counts, recorded distributions."""
-    out.text, out.pieces = target.decode(out.token_ids), target.pieces(out.token_ids)
-    out.target_passes = decoder.passes
-    out.target_probs = torch.cat(probs) if probs else None
-    return out
+class Checker:
+    """The target's side of a round: one pass over what was drafted, the rule, and one read from the device."""
+
+    def __init__(self, target: Seq2Seq, source: EncodedSource):
+        self.vocab, self.cursor = target.vocab_size, target.cursor()
+        self.cursor.start(source)
+
+    def check(
+        self, texts: Sequence[Text], block: Block, adjustment: Adjustment, rule: Verifier, draws: Draws
+    ) -> Verdict:
+        p = adjustment.probs(self.logits(texts, block), texts, block.tokens)
+        cut = rule.cut(draws.coins(rule.heads(p, block.q, block.tokens), texts))
+        next_token = draws.next_tokens(rule.after(p, block.q, block.tokens, cut), texts)
+        return Verdict.read(block, cut, next_token, p)
+
+    def logits(self, texts: Sequence[Text], block: Block) -> Tensor:
+        """``(B, n + 1, vocab)``: what follows each text, and each of its drafted tokens."""
+        cursor, n = self.cursor, block.tokens.shape[1]
+        known = [len(text) - cursor.length for text in texts]
+        fed = unfed(texts, cursor.length, n, cursor.filler, cursor.device)
+        slots = torch.tensor(known, device=cursor.device)[:, None] + torch.arange(n + 1, device=cursor.device)
+        fed.scatter_(1, slots[:, :n], block.tokens)
+        width = max(k + count for k, count in zip(known, block.counts) if count is not None)
+        logits = cursor.extend(fed[:, :width])
+        if max(known) == 1 and width == n + 1:  # nobody is ahead: the columns are in their places
+            return logits
+        return logits.take_along_dim((slots - 1).clamp(max=width - 1)[..., None], 1)
+
+    def keep(self, texts: Sequence[Text]) -> None:
+        go_back(self.cursor, texts)
 
 
-def check_length(target: Seq2Seq, max_new_tokens: int) -> None:
-    check_integer("max_new_tokens", max_new_tokens, minimum=1)
-    limit = target.max_target_length
-    if limit and max_new_tokens > limit:
-        raise ValueError(f"max_new_tokens={max_new_tokens}: expected at most the model's {limit} positions")
+class Verdict(NamedTuple):
+    """What a check decided, on the host, row by row; and p ``(B, n + 1, vocab)`` on the device."""
+
+    block: Block
+    drafted: list[list[int]]
+    cuts: list[int]
+    next_tokens: list[int]  # -1: there was no distribution to draw from
+    wrong_q: list[list[bool]]
+    overlaps: list[list[float]]
+    p: Tensor
+
+    @classmethod
+    def read(cls, block: Block, cut: Tensor, next_token: Tensor, p: Tensor) -> Verdict:
+        """One transfer from the device. float64 holds token ids exactly (and float32 those below 16 million)."""
+        n, overlaps = block.tokens.shape[1], overlap(p, block.q)[:, :-1]
+        columns = [cut[:, None], next_token[:, None], block.tokens, wrong_q(block), overlaps]
+        rows = torch.cat([column.to(wide(p.device)) for column in columns], 1).tolist()
+        ints = [list(map(int, row[: 2 + 2 * n])) for row in rows]
+        drafted = [row[2 : 2 + (count or 0)] for row, count in zip(ints, block.counts)]
+        cuts, next_tokens = [row[0] for row in ints], [row[1] for row in ints]
+        return cls(block, drafted, cuts, next_tokens, [row[2 + n :] for row in ints], [r[2 + 2 * n :] for r in rows], p)
+
+    def write(self, i: int, text: Text) -> Round | None:
+        """Write into row i's text what the round has given it. What was drafted behind an EOS counts for nothing."""
+        if self.block.counts[i] is None:
+            return None
+        cut, drafted = self.cuts[i], text.until_eos(self.drafted[i])
+        if any(self.wrong_q[i][: len(drafted)]):
+            raise explain(self.block, i)
+        source = "bonus" if cut == len(self.drafted[i]) else "residual"
+        return write(text, drafted, cut, self.next_tokens[i], source, self.overlaps[i])
+
+
+def write(text: Text, drafted: list[int], cut: int, next_token: int, source: str, overlaps: Sequence[float]) -> Round:
+    """Write the kept tokens and the one after them, as far as the text goes; return the record."""
+    kept = drafted[:cut]
+    ended = bool(kept) and kept[-1] in text.eos_tokens
+    if next_token < 0 and not ended:
+        raise ValueError(
+            f"nothing can follow token {len(text) + len(kept)} of row {text.row}: the target's logits hold NaN or "
+            "infinity, or its checkpoint's settings forbid every token; expected at least one that is possible"
+        )
+    written = text.write([*kept, next_token])
+    examined = min(cut + 1, len(drafted))
+    if len(written) == len(kept):
+        return Round(tuple(drafted), len(kept), None, None, examined, tuple(overlaps[:examined]))
+    return Round(tuple(drafted), len(kept), next_token, source, examined, tuple(overlaps[:examined]))
+
+
+class Call:
+    """What both loops are asked for, checked before any pass; and the record of what comes of it."""
+
+    def __init__(
+        self, target: Seq2Seq, source, max_new_tokens: int, sampling: SamplingRule, seed, record_probs: bool,
+        draws: Draws | None, observer: Observer | None,
+    ):  # fmt: skip
+        self.target, self.record_probs = target, record_probs
+        sources, self.many = as_batch(source)
+        self.texts = target.texts(len(sources), max_new_tokens)
+        self.source = target.source(sources)
+        self.adjustment = target.adjustment(sampling, self.source, self.texts)
+        self.draws = draws or Draws(check_seeds(seed, len(sources)), target.device)
+        self.observe = observer or (lambda phase: None)
+        self.out = [Generation(batch_size=len(sources)) for _ in sources]
+        self.probs = [[] for _ in sources]
+        self.began = now(target)
+
+    def note(self, step: Step) -> None:
+        for i, (text, record) in enumerate(zip(step.texts, step.records)):
+            out = self.out[text.row]
+            out.target_passes += 1
+            out.draft_passes += step.draft_passes
+            if record is not None:
+                out.rounds.append(record)
+                if self.record_probs:
+                    self.probs[text.row].append(step.p[i, : len(record.emitted)])
+
+    def finish(self) -> Generation | list[Generation]:
+        """What is outside the clock: text and pieces, recorded distributions."""
+        seconds = now(self.target) - self.began
+        for out, text, probs in zip(self.out, self.texts, self.probs):
+            out.seconds, out.token_ids = seconds, text.generated
+            out.text, out.pieces = self.target.decode(out.token_ids), self.target.pieces(out.token_ids)
+            out.target_probs = torch.cat(probs) if self.record_probs else None
+        return self.out if self.many else self.out[0]
+
+
+def as_batch(source) -> tuple[list, bool]:
+    """The sources of a call, and whether there was a list of them: a list of whole numbers is one source."""
+    many = isinstance(source, (list, tuple)) and not (len(source) and isinstance(source[0], Integral))
+    if many and not len(source):
+        raise ValueError("source is an empty list: expected one source, or a list of one or more")
+    return (list(source), True) if many else ([source], False)
+
+
+def check_seeds(seed, rows: int):
+    """Return the seed if it suits so many rows."""
+    if isinstance(seed, (list, tuple)) and len(seed) != rows:
+        raise ValueError(f"seed={seed!r}: expected one integer, or a list of {rows}, one for each source")
+    return seed
 
 
 def now(model: Seq2Seq) -> float:
     """Seconds on a clock that waits for the device."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    if model.device.type in ("cuda", "mps"):
+        getattr(torch, model.device.type).synchronize()
     return time.perf_counter()

@@ -6,12 +6,19 @@ top-k and top-p. Temperature 0 is not a special loop, it is a one-hot distributi
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from .checks import check_integer, check_number
+from .texts import Text
+
+COLDEST = 1e-5  # below it float32 cannot tell the division by T from an argmax, and may divide by zero
 
 
 @dataclass(frozen=True)
@@ -33,15 +40,21 @@ class SamplingRule:
     top_p: float = 1.0
 
     def __post_init__(self):
-        check_number("temperature", self.temperature, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+        expected = f"a finite number >= 0 (0 is argmax; else at least {COLDEST:g})"
+        check_number("temperature", self.temperature, expected, lambda x: x == 0 or COLDEST <= x < math.inf)
         check_integer("top_k", self.top_k, minimum=0)
         check_number("top_p", self.top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
 
     def probs(self, logits: Tensor) -> Tensor:
-        """Probabilities, same shape as logits ``(..., vocab)``, in float32 or better."""
+        """Probabilities, same shape as logits ``(..., vocab)``, in float32 or better.
+
+        Where a row of logits is not finite (a NaN, +inf, or -inf everywhere) there is no distribution: it becomes NaN
+        at every temperature, and `Draws` says so instead of drawing.
+        """
         logits = logits.double() if logits.dtype == torch.float64 else logits.float()
         if self.temperature == 0:
-            return one_hot(logits.argmax(-1), logits.shape[-1], logits.dtype)
+            best, token = logits.max(-1)
+            return one_hot(token, logits.shape[-1], logits.dtype).masked_fill(~best.isfinite()[..., None], math.nan)
         logits = logits / self.temperature
         if 0 < self.top_k < logits.shape[-1]:
             kth = logits.topk(self.top_k).values[..., -1:]
@@ -58,62 +71,85 @@ def one_hot(tokens: Tensor, vocab: int, dtype: torch.dtype = torch.float32) -> T
 def nucleus(probs: Tensor, top_p: float) -> Tensor:
     """Top-p (Holtzman et al. 2020): keep the likeliest tokens until top_p is reached, renormalise."""
     ordered, index = probs.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(-1) - ordered  # the mass in front of each token; the likeliest has none, so it is kept
-    kept = torch.zeros_like(probs).scatter_(-1, index, ordered.masked_fill(before >= top_p, 0.0))
+    dropped = ordered.cumsum(-1) - ordered >= top_p  # the mass in front of each token has reached top_p
+    dropped[..., 0] = False  # however small top_p is
+    kept = torch.zeros_like(probs).scatter_(-1, index, ordered.masked_fill(dropped, 0.0))
     return kept / kept.sum(-1, keepdim=True)
 
 
-class Draws:
-    """Every random draw of the loops: a token from a distribution, and the coins of the verifier.
+def wide(device: torch.device) -> torch.dtype:
+    """The type that random numbers are compared in: float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
-    A test replaces this object by one that branches on every outcome and so obtains the exact law of a whole
-    generation (``tests/enumerate_law.py``).
+
+def pick(probs: Tensor, uniforms: Tensor) -> Tensor:
+    """The token of each uniform number in [0, 1): ``(..., vocab)`` and ``(...)`` to ``(...)``.
+
+    It inverts the cumulative sum. The height lies in (0, total], so it never passes the end, and never rests on a
+    token of probability 0.
+    """
+    cumulative = probs.to(uniforms.dtype).cumsum(-1)
+    height = (1 - uniforms)[..., None] * cumulative[..., -1:]
+    return torch.searchsorted(cumulative, height)[..., 0].clamp(max=probs.shape[-1] - 1)  # with NaN it passes the end
+
+
+class Draws:
+    """Every random draw of the loops: drafted tokens, the rule's coins, and the token after the cut.
+
+    The uniform numbers behind them come from a counter and not from a stream (Philox; Salmon et al. 2011). Their key is
+    the row's seed, the length of its text when the round began, and what they are for. So a text does not depend on
+    the other rows of its batch. A test replaces this object by one that branches on every outcome, and so obtains the
+    exact law of a round (``tests/enumerate_law.py``).
 
     Parameters
     ----------
-    seed : int or None
-        An integer makes the draws reproducible. None starts from torch's state of the moment. Either way the draws
-        come from a generator of our own: torch's global state is read, never reset.
+    seed : int, list of int, or None
+        An integer s gives row i the seed ``row_seed(s, i)``; a list has one seed a row. None takes one draw from
+        torch's generator. Nothing else of torch's, numpy's or Python's random state is read or changed.
     """
 
-    def __init__(self, seed: int | None = None, device: torch.device | str = "cpu"):
+    def __init__(self, seed: int | Sequence[int] | None = None, device: torch.device | str = "cpu"):
         if seed is None:
             seed = int(torch.randint(2**62, ()))
-        else:
-            check_integer("seed", seed, minimum=0)
-        self.generator = torch.Generator(device).manual_seed(int(seed))
+        many = isinstance(seed, (list, tuple))
+        self.seeds = [check_integer("seed", each, minimum=0) for each in (seed if many else [seed])]
+        self.shared = None if many else self.seeds[0]
         self.device = torch.device(device)
+        self._last = None, None
 
-    def token(self, probs: Tensor) -> Tensor:
-        """One token id, shape ``()``, from ``(vocab,)`` probabilities, by inverting their cumulative sum.
+    def guesses(self, q: Tensor, texts: Sequence[Text], slot: int) -> Tensor:
+        """The drafted token number `slot` of each row, ``(B,)``, from ``(B, vocab)``."""
+        return pick(q, self.uniforms(texts, slot + 1)[:, 1 + 2 * slot])
 
-        The height lies in (0, total]: so it never passes the end, and never rests on a token of probability 0.
-        """
-        cumulative = probs.cumsum(-1, dtype=torch.float64)
-        height = (1 - torch.rand((), generator=self.generator, device=self.device, dtype=torch.float64)) * cumulative[
-            -1
-        ]
-        return torch.searchsorted(cumulative, height)
+    def coins(self, heads: Tensor, texts: Sequence[Text]) -> Tensor:
+        """Independent coins ``(B, n)``, True with these probabilities. A uniform can be 0: the comparison is strict."""
+        return self.uniforms(texts, heads.shape[1])[:, 2 : 2 + 2 * heads.shape[1] : 2] < heads
 
-    def coins(self, heads: Tensor) -> Tensor:
-        """Independent coins, ``(n,)`` booleans. A uniform can be 0, so the comparison is strict."""
-        uniforms = torch.rand(heads.shape, generator=self.generator, device=self.device, dtype=heads.dtype)
-        return uniforms < heads
+    def next_tokens(self, p: Tensor, texts: Sequence[Text]) -> Tensor:
+        """The token that ends each row's round, ``(B,)``, from ``(B, vocab)``; -1 where that is no distribution."""
+        return pick(p, self.uniforms(texts, 0)[:, 0]).masked_fill(~p.sum(-1).isfinite(), -1)
+
+    def uniforms(self, texts: Sequence[Text], n: int) -> Tensor:
+        """A round's numbers, ``(B, >= 1 + 2 n)`` in [0, 1): for the next token; then guess and coin, n times."""
+        keys = [(text.row, len(text)) for text in texts]
+        known, numbers = self._last
+        if known != keys or numbers.shape[1] < 1 + 2 * n:
+            rows = [self._row(row, length, 1 + 2 * max(n, 8)) for row, length in keys]
+            numbers = torch.from_numpy(np.stack(rows)).to(wide(self.device)).to(self.device)
+            numbers = numbers.clamp(max=1 - torch.finfo(numbers.dtype).eps / 2)  # rounding to float32 can reach 1
+            self._last = keys, numbers
+        return numbers
+
+    def _row(self, row: int, length: int, count: int) -> np.ndarray:
+        seed = self.seeds[row] if self.shared is None else row_seed(self.shared, row)
+        raw = np.random.Philox(key=_hash(str(seed), 16), counter=[0, 0, 0, length]).random_raw(count)
+        return (raw >> np.uint64(11)) * 2.0**-53
 
 
-def check_integer(name: str, value, minimum: int) -> int:
-    """Return value if it is an integer >= minimum (True and False are not), else raise an error that says so."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r}: expected an integer >= {minimum}")
-    if value < minimum:
-        raise ValueError(f"{name}={value!r}: expected an integer >= {minimum}")
-    return int(value)
+def row_seed(seed: int, row: int) -> int:
+    """The seed of a batch's row: that of row 0 is the seed itself, as if it were alone."""
+    return seed if row == 0 else _hash(f"{seed}/{row}", 8) >> 1
 
 
-def check_number(name: str, value, expected: str, legal) -> float:
-    """Return value if it is a real number that `legal` admits, else raise an error that says what was expected."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={value!r}: expected {expected}")
-    if not legal(value):  # NaN fails every comparison
-        raise ValueError(f"{name}={value!r}: expected {expected}")
-    return float(value)
+def _hash(text: str, size: int) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big")

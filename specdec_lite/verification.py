@@ -1,73 +1,78 @@
 """The accept-reject rule: pure arithmetic on p, q and the drafted tokens.
 
-A verifier answers two questions, and knows nothing of models or randomness:
+A rule answers three questions, and knows nothing of models or randomness: how likely does each drafted token's coin
+show ``heads``; where is the ``cut``, given the coins; from which distribution comes the token ``after`` it.
 
-1. ``accept_probs``: for each drafted token, the probability that its coin shows heads; ``cut`` reads from the coins
-   how many tokens are kept. ``cut_probs`` is the same as a distribution over cuts, for exact enumeration.
-2. ``next_probs``: given the cut, the distribution of the token that follows it.
-
-Shapes: p ``(n + 1, vocab)``, q ``(n, vocab)``, drafted ``(n,)``.
+Shapes: p and q ``(..., n + 1, vocab)``, drafted ``(..., n)``; in front stand any row axes. p's last row says what
+follows the whole draft. q's row is 0 where nothing was proposed, its last row always: a certain refusal there, and the
+residual of p against 0 is p. So the bonus token, a short proposal and rows of unequal length are no special cases.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .checks import check_methods
+
 
 class Verifier(Protocol):
-    """What the loop asks of a rule. Any object with these four methods can be passed as `verification`."""
+    """What the loop asks of a rule. Any object with these three methods can be passed as `verification`."""
 
-    def accept_probs(self, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
-        """Probability of heads for each drafted token, ``(n,)``."""
+    def heads(self, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
+        """Probability of heads for each drafted token, ``(..., n)``; 0 where nothing was proposed."""
 
     def cut(self, coins: Tensor) -> Tensor:
-        """How many drafted tokens are kept, from the coins ``(n,)``: an integer tensor of shape ``()``."""
+        """How many drafted tokens are kept, ``(...)``, from the coins ``(..., n)``."""
 
-    def examined(self, cut: int, n: int) -> int:
-        """How many of the n coins the rule looked at to decide this cut."""
-
-    def next_probs(self, p: Tensor, q: Tensor, drafted: Tensor, cut: Tensor | int) -> Tensor:
-        """Distribution of the token after the cut, ``(vocab,)``."""
+    def after(self, p: Tensor, q: Tensor, drafted: Tensor, cut: Tensor) -> Tensor:
+        """Distribution of the token after the cut, ``(..., vocab)``."""
 
 
 class TokenRule:
     """Leviathan et al. (2023), Algorithm 1: accept each token with probability min(1, p/q), stop at the first tails."""
 
-    def accept_probs(self, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
-        """min(1, p(x)/q(x)) for each drafted token x. A drafted token has q(x) > 0, for it was drawn from q."""
-        index = drafted[:, None]
-        return (p[:-1].gather(1, index) / q.gather(1, index))[:, 0].clamp(max=1.0)
+    def heads(self, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
+        """min(1, p(x)/q(x)) for each drafted token x, and 0 where q(x) = 0."""
+        p, q = (at_tokens(rows, drafted) for rows in (p, q))
+        return torch.where(q > 0, (p / q).clamp(max=1.0), 0.0)
 
     def cut(self, coins: Tensor) -> Tensor:
         """The number of heads before the first tails."""
-        return coins.long().cumprod(0).sum()
+        return coins.long().cumprod(-1).sum(-1)
 
-    def examined(self, cut: int, n: int) -> int:
-        """The accepted ones and the first refused one."""
-        return min(cut + 1, n)
+    def after(self, p: Tensor, q: Tensor, drafted: Tensor, cut: Tensor) -> Tensor:
+        """The residual norm(max(p - q, 0)); behind the proposal q is 0, so there it is p itself (the bonus)."""
+        return residual(at_cut(p, cut), at_cut(q, cut))
 
-    def next_probs(self, p: Tensor, q: Tensor, drafted: Tensor, cut: Tensor | int) -> Tensor:
-        """The residual norm(max(p - q, 0)) after a refusal; p itself after the last drafted token (the bonus)."""
-        return p[cut] if cut == len(q) else residual(p[cut], q[cut])
+
+def at_tokens(rows: Tensor, drafted: Tensor) -> Tensor:
+    """Each drafted token's probability in its own row: ``(..., n + 1, vocab)`` and ``(..., n)`` to ``(..., n)``."""
+    return rows[..., :-1, :].gather(-1, drafted[..., None])[..., 0]
+
+
+def at_cut(rows: Tensor, cut: Tensor) -> Tensor:
+    """The row at the cut: ``(..., n + 1, vocab)`` and ``(...)`` to ``(..., vocab)``."""
+    return rows.take_along_dim(torch.as_tensor(cut)[..., None, None], -2)[..., 0, :]
 
 
 def residual(p: Tensor, q: Tensor) -> Tensor:
-    """norm(max(p - q, 0)), ``(vocab,)``. Where p and q agree to rounding nothing is left: then it is p."""
+    """norm(max(p - q, 0)), ``(..., vocab)``. Where p and q agree to rounding nothing is left: then it is p."""
     excess = (p - q).clamp(min=0)
-    total = excess.sum()
+    total = excess.sum(-1, keepdim=True)
     return torch.where(total > 0, excess / total.clamp(min=torch.finfo(p.dtype).tiny), p)
 
 
 def cut_probs(rule: Verifier, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
-    """The distribution of the cut, ``(n + 1,)``, by going through all 2^n outcomes of the coins."""
-    heads = rule.accept_probs(p, q, drafted)
-    n = len(heads)
-    law = heads.new_zeros(n + 1)
-    for outcome in torch.cartesian_prod(*[torch.tensor([False, True])] * n).reshape(-1, n) if n else [heads.bool()]:
-        law[rule.cut(outcome)] += torch.where(outcome, heads, 1 - heads).prod()
+    """The distribution of the cut, ``(n + 1,)``, of one row, by going through all 2^n outcomes of the coins."""
+    heads = rule.heads(p, q, drafted)
+    law = heads.new_zeros(len(heads) + 1)
+    for outcome in product([False, True], repeat=len(heads)):
+        coins = torch.tensor(outcome, dtype=torch.bool, device=heads.device)
+        law[rule.cut(coins)] += torch.where(coins, heads, 1 - heads).prod()
     return law
 
 
@@ -85,7 +90,5 @@ def verifier(rule: str | Verifier) -> Verifier:
         if rule not in RULES:
             raise ValueError(f"verification={rule!r}: expected one of {sorted(RULES)} or a Verifier")
         return RULES[rule]
-    missing = [name for name in ("accept_probs", "cut", "examined", "next_probs") if not hasattr(rule, name)]
-    if missing:
-        raise TypeError(f"verification={rule!r}: expected a Verifier, but it has no {', '.join(missing)}")
+    check_methods("verification", rule, ("heads", "cut", "after"), "a Verifier")
     return rule

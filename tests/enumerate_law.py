@@ -1,14 +1,15 @@
-"""The exact law of a generation, by going through every outcome of its draws.
+"""The exact law of the loops: one round enumerated from every reachable text, and the rounds composed.
 
-`Branching` stands in for `specdec_lite.Draws`. The loop under test runs as it is, once per path: each run follows a
-script of outcomes, takes the first possible one where the script ends, and notes the others for later runs.
+`Branching` stands in for `specdec_lite.Draws`. The round under test runs as it is, once per path: each run follows a
+script of outcomes, takes the first possible one where the script ends, and notes the others for later runs. A round
+from a text depends on nothing but the text, so the law of a generation follows by going from text to text.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import torch
@@ -17,49 +18,126 @@ import mutations
 import specdec_lite as sd
 import tiny
 from reference import adjusted
+from specdec_lite.drafting import as_proposer
+from specdec_lite.generation import Checker, rounds
 
 
 class Branching(mutations.Branching):
-    """The laboratory's branching draws, with the methods of `Draws`."""
+    """The laboratory's branching, with the methods of `Draws`: every row goes its own way."""
 
-    def token(self, probs: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(self.take(enumerate(probs.tolist())))
+    device = torch.device("cpu")
 
-    def coins(self, heads: torch.Tensor) -> torch.Tensor:
-        outcomes = product(*[((True, head), (False, 1 - head)) for head in heads.tolist()])
-        return torch.tensor(self.take(([c for c, _ in way], math.prod(p for _, p in way)) for way in outcomes))
+    def guesses(self, q, texts, slot):
+        return self.next_tokens(q, texts)
+
+    def next_tokens(self, p, texts):
+        return torch.tensor([self.take(enumerate(row)) for row in p.tolist()])
+
+    def coins(self, heads, texts):
+        return torch.tensor([self.take(self.outcomes(row)) for row in heads.tolist()]).reshape(heads.shape).bool()
+
+    def outcomes(self, heads: Sequence[float]) -> Iterator[tuple[list[bool], float]]:
+        """All ways the coins of one row can fall. Of those after the first tails the token rule asks nothing."""
+        ways = defaultdict(float)
+        for way in product(*[((True, head), (False, 1 - head)) for head in heads]):
+            coins = [coin for coin, _ in way]
+            cut = coins.index(False) if False in coins else len(coins)
+            ways[cut] += math.prod(probability for _, probability in way)
+        for cut, probability in ways.items():
+            yield [i < cut for i in range(len(heads))], probability
 
 
-def every_path(generate: Callable[[Branching], sd.Generation]) -> Iterator[tuple[sd.Generation, float]]:
-    """All generations that can happen, each with its probability."""
-    return mutations.every_path(generate, Branching)
+def every_path(run: Callable[[Branching], object]) -> Iterator[tuple[object, float]]:
+    """All results that can happen, each with its probability."""
+    return mutations.every_path(run, Branching)
 
 
-def law(paths) -> dict[tuple[int, ...], float]:
-    """The distribution over emitted sequences."""
-    total = defaultdict(float)
-    for generation, probability in paths:
-        total[tuple(generation.token_ids)] += probability
-    return dict(total)
+Joint = tuple[tuple[int, ...], ...]  # the generated tokens of every row
 
 
-def target_law(model: sd.Seq2Seq, source, rule: sd.SamplingRule, max_new_tokens: int) -> dict[tuple[int, ...], float]:
-    """What the target alone would emit, from passes without a cache and plain-Python sampling arithmetic."""
+class Case:
+    """A target, a proposer, sources and settings, of which the law is asked."""
+
+    def __init__(self, target: sd.Seq2Seq, draft, sources: Sequence, rule: sd.SamplingRule, length: int, gamma: int):
+        self.target, self.draft, self.gamma, self.length = target, draft, gamma, length
+        self.sources, self.sampling = list(sources), rule
+        self.seen: list[sd.Round] = []
+
+    def texts(self, state: Joint) -> list[sd.Text]:
+        texts = self.target.texts(len(self.sources), self.length)
+        for text, tokens in zip(texts, state):
+            text.write(tokens)
+        return texts
+
+    def law(self, verification: sd.Verifier | None = None) -> dict[Joint, float]:
+        """The distribution over finished texts, all rows together."""
+        start: Joint = tuple(() for _ in self.sources)
+        waiting, finished = {start: 1.0}, defaultdict(float)
+        while waiting:
+            state = min(waiting, key=lambda state: sum(map(len, state)))  # nothing leads back to a shorter one
+            probability = waiting.pop(state)
+            if not any(text.open for text in self.texts(state)):
+                finished[state] += probability
+                continue
+            for after, step in self.round_from(state, verification or sd.TokenRule()):
+                waiting[after] = waiting.get(after, 0.0) + probability * step
+        return dict(finished)
+
+    def round_from(self, state: Joint, verification: sd.Verifier) -> Iterator[tuple[Joint, float]]:
+        """Where one round of the package's own loop leads, with probabilities."""
+        source = self.target.source(self.sources)
+        everything = self.texts(state)
+
+        def run(draws: Branching) -> Joint:
+            texts = self.texts(state)
+            open_rows = [text.row for text in texts if text.open]
+            here = sd.EncodedSource(
+                self.target.hf_model, [source.inputs[i] for i in open_rows], [self.sources[i] for i in open_rows]
+            )
+            proposer = as_proposer(self.draft, self.target)
+            proposer.start(here, [texts[i] for i in open_rows])
+            checker, adjustment = Checker(self.target, here), self.target.adjustment(self.sampling, source, texts)
+            step = next(
+                rounds(checker, proposer, texts, self.gamma, adjustment, verification, draws, lambda phase: None)
+            )
+            self.seen += [record for record in step.records if record]
+            return tuple(tuple(text.generated) for text in texts)
+
+        assert any(text.open for text in everything)
+        with torch.inference_mode():
+            yield from every_path(run)
+
+
+def target_law(
+    model: sd.Seq2Seq, source, rule: sd.SamplingRule, max_new_tokens: int,
+    edit: Callable[[tuple[int, ...], list[float]], None] = lambda prefix, logits: None,
+) -> dict[tuple[int, ...], float]:  # fmt: skip
+    """What the target alone would emit, from passes without a cache and plain-Python sampling arithmetic.
+
+    `edit` changes the logits that follow a prefix as the test thinks that the checkpoint's settings should.
+    """
     total = {}
 
     def extend(tokens: tuple[int, ...], probability: float) -> None:
-        if len(tokens) == max_new_tokens or (tokens and tokens[-1] in model.eos_tokens):
+        if len(tokens) == max_new_tokens or (tokens and tokens[-1] == tiny.EOS):
             total[tokens] = probability
             return
         logits = tiny.fresh_logits(model, source, (model.start_token, *tokens))[-1].tolist()
-        for token in model.forbidden:
-            logits[token] = -math.inf
+        edit(tokens, logits)
         for token, p in enumerate(adjusted(logits, rule)):
             if p > 0:
                 extend((*tokens, token), probability * p)
 
     extend((), 1.0)
     return total
+
+
+def joint(*laws: dict) -> dict[Joint, float]:
+    """The law of several rows that have nothing to do with each other."""
+    return {
+        tuple(tokens for tokens, _ in rows): math.prod(probability for _, probability in rows)
+        for rows in product(*(law.items() for law in laws))
+    }
 
 
 def distance(p: dict, q: dict) -> float:
@@ -75,26 +153,38 @@ def remembering_cursor() -> type[sd.CachedDecoder]:
     rows: dict[tuple, torch.Tensor] = {}
 
     class RememberingCursor(sd.CachedDecoder):
-        def start(self, inputs, encoder_outputs=None):
-            self.source, self.fed = inputs["input_ids"][0].tolist(), ()
-            self.encoder_runs += 1
+        def start(self, source):
+            self.sources = [inputs["input_ids"][0].tolist() for inputs in source.inputs]
+            self.fed, self.length = [()] * len(self.sources), 0
 
         def extend(self, token_ids):
-            tokens = tuple(torch.as_tensor(token_ids).tolist())
-            contexts = [self.fed + tokens[: i + 1] for i in range(len(tokens))]
-            self.fed += tokens
-            self.length = len(self.fed)
+            logits = []
+            for i, tokens in enumerate(token_ids.tolist()):
+                contexts = [(*self.fed[i], *tokens[: n + 1]) for n in range(len(tokens))]
+                self.fed[i] = contexts[-1]
+                logits.append(torch.stack([self._row(self.sources[i], context) for context in contexts]))
+            self.length += token_ids.shape[1]
             self.passes += 1
-            return torch.stack([self._row(context) for context in contexts])
+            return torch.stack(logits)
 
         def rollback(self, length):
             assert 0 <= length <= self.length
-            self.fed, self.length = self.fed[:length], length
+            self.fed, self.length = [fed[:length] for fed in self.fed], length
 
-        def _row(self, context):
-            key = (id(self.model), *self.source, None, *context)
+        def select(self, indices):
+            self.sources, self.fed = [self.sources[i] for i in indices], [self.fed[i] for i in indices]
+
+        def _row(self, source, context):
+            key = (id(self.hf_model), *source, None, *context)
             if key not in rows:
-                rows[key] = tiny.fresh_logits(self.model, self.source, context)[-1]
+                ids = [torch.tensor([x]) for x in (source, context)]
+                rows[key] = self.hf_model(input_ids=ids[0], decoder_input_ids=ids[1], use_cache=False).logits[0, -1]
             return rows[key]
 
     return RememberingCursor
+
+
+def remembering(pair: sd.Pair) -> sd.Pair:
+    """The pair, with cursors that remember logits."""
+    kind = remembering_cursor()
+    return sd.Pair(*(model.with_cursor(kind) for model in pair), pair.name)

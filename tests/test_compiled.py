@@ -5,7 +5,7 @@ import torch
 
 import specdec_lite as sd
 import tiny
-from enumerate_law import distance, every_path, law, target_law
+from enumerate_law import Case, distance, joint, target_law
 from specdec_lite import compiled
 from test_pocket_pair import LENGTH, SENTENCES
 
@@ -51,9 +51,8 @@ def test_same_law(family):
     pair = tiny.tiny_pair(family, vocab=4, dtype=torch.float64)
     quick = fast(pair, gammas=2, max_new_tokens=3)
     source = tiny.sources(1, vocab=4)[0]
-    options = {"gamma": 2, "max_new_tokens": 3, "temperature": 1.0}
-    ours = law(every_path(lambda draws: sd.speculative_generate(*quick, source, draws=draws, **options)))
-    assert distance(ours, target_law(pair.target, source, sd.SamplingRule(1.0), 3)) < 1e-12
+    ours = Case(*quick, [source], sd.SamplingRule(1.0), 3, gamma=2).law()
+    assert distance(ours, joint(target_law(pair.target, source, sd.SamplingRule(1.0), 3))) < 1e-12
 
 
 @pytest.mark.parametrize("rounded", ["bfloat16", "int8"])
@@ -61,11 +60,9 @@ def test_same_law_with_a_rounded_draft(rounded):
     pair = tiny.tiny_pair(vocab=4, dtype=torch.float64)
     quick = fast(pair, gammas=2, max_new_tokens=3, draft_weights=rounded)
     source = tiny.sources(1, vocab=4)[0]
-    options = {"gamma": 2, "max_new_tokens": 3, "temperature": 1.0}
-    paths = list(every_path(lambda draws: sd.speculative_generate(*quick, source, draws=draws, **options)))
-    exact = list(every_path(lambda draws: sd.speculative_generate(*pair, source, draws=draws, **options)))
-    assert max(abs(a - b) for (_, a), (_, b) in zip(paths, exact, strict=True)) > 1e-6  # q did change
-    assert distance(law(paths), target_law(pair.target, source, sd.SamplingRule(1.0), 3)) < 1e-12
+    ours, exact = (Case(*each, [source], sd.SamplingRule(1.0), 3, gamma=2) for each in (quick, pair))
+    assert distance(ours.law(), joint(target_law(pair.target, source, sd.SamplingRule(1.0), 3))) < 1e-12
+    assert exact.law() and any(a.overlaps != b.overlaps for a, b in zip(ours.seen, exact.seen))  # q did change
 
 
 def test_a_rounded_weight_is_off_by_half_a_step_at_most():
@@ -100,7 +97,7 @@ def test_weights_are_shared_not_copied():
 def test_logits_equal_fresh_ones_after_any_moves(family):
     pair = tiny.tiny_pair(family, dtype=torch.float64)
     target, source = fast(pair).target, tiny.sources(1)[0]
-    cursor, fed = sd.CachedDecoder.on(target), [target.start_token]
+    cursor, fed = target.cursor(), [target.start_token]
     generator = torch.Generator().manual_seed(0)
 
     def pick(low, high):
@@ -123,7 +120,7 @@ def test_logits_equal_fresh_ones_after_any_moves(family):
 
 def test_rollback_copies_nothing():
     target = fast(tiny.tiny_pair()).target
-    cursor = sd.CachedDecoder.on(target)
+    cursor = target.cursor()
     where = [layer.keys.data_ptr() for layer in target.cache.self_attention_cache.layers]
     with torch.inference_mode():
         cursor.start(target.encode(tiny.sources(1)[0]))
@@ -193,7 +190,7 @@ def test_limits_are_told_before_any_pass():
 
 def test_buffers_serve_one_generation_at_a_time():
     target = fast(tiny.tiny_pair()).target
-    first, second = sd.CachedDecoder.on(target), sd.CachedDecoder.on(target)
+    first, second = target.cursor(), target.cursor()
     with torch.inference_mode():
         first.start(target.encode([5, 6]))
         first.extend([0])

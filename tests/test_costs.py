@@ -41,14 +41,15 @@ def test_every_cost_is_measured(family):
     assert min(costs.catch_up, costs.target_start, costs.draft_start) >= 0
 
 
-def test_a_slow_draft_shows_in_c_and_a_slow_wide_pass_in_v(monkeypatch):
-    pair, forward = tiny.tiny_pair(), sd.CachedDecoder.forward
+def test_a_slow_draft_shows_in_c_and_a_slow_wide_pass_in_v():
+    pair = tiny.tiny_pair()
 
-    def slow(cursor, tokens):
-        if cursor.model is pair.draft or len(tokens) == 5:
-            time.sleep(0.1)
-        return forward(cursor, tokens)
+    class Slow(sd.CachedDecoder):
+        def forward(self, rows):
+            if self.hf_model is pair.draft.hf_model or rows.shape[1] == 5:
+                time.sleep(0.1)
+            return super().forward(rows)
 
-    monkeypatch.setattr(sd.CachedDecoder, "forward", slow)
-    costs = sd.measure_costs(pair, tiny.sources(1), [1, 4], repeats=1)
+    slow = sd.Pair(*(model.with_cursor(Slow) for model in pair), pair.name)
+    costs = sd.measure_costs(slow, tiny.sources(1), [1, 4], repeats=1)
     assert costs.c > 2 and costs.v[4] > 2 * costs.v[1]

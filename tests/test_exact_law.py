@@ -1,5 +1,6 @@
-"""The loop is lossless: the exact law of `speculative_generate` itself, in float64, against the target's."""
+"""The loop is lossless: the exact law of its rounds, in float64, against the target's."""
 
+import functools
 import math
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 
 import specdec_lite as sd
 import tiny
-from enumerate_law import distance, every_path, law, remembering_cursor, target_law
+from enumerate_law import Case, distance, every_path, joint, remembering, target_law
 
 LENGTH = 4
+SOURCE, OTHER = [3, 2, 3], [2, 3, 3, 2]
 # Plain softmax with three tokens that can occur; six tokens of which temperature, top-k and top-p leave a few.
 PLAIN = {"rule": sd.SamplingRule(), "vocab": 4, "suppress_tokens": [tiny.PAD]}
 CUT = {"rule": sd.SamplingRule(temperature=0.8, top_k=3, top_p=0.9), "vocab": 6, "suppress_tokens": None}
@@ -21,23 +23,26 @@ settings = pytest.mark.parametrize("setting", [PLAIN, CUT], ids=["softmax", "tem
 class ResamplesFromP(sd.TokenRule):
     """Wrong: after a refusal draws from p instead of from the residual."""
 
-    def next_probs(self, p, q, drafted, cut):
-        return p[cut]
+    def after(self, p, q, drafted, cut):
+        return super().after(p, torch.zeros_like(q), drafted, cut)
 
 
 class InvertedRatio(sd.TokenRule):
     """Wrong: accepts with probability min(1, q/p)."""
 
-    def accept_probs(self, p, q, drafted):
-        index = drafted[:, None]
-        return (q.gather(1, index) / p[:-1].gather(1, index))[:, 0].clamp(max=1.0)
+    def heads(self, p, q, drafted):
+        return torch.where(super().heads(q, q, drafted) > 0, super().heads(q, p, drafted), 0.0)
 
 
 class ResidualTheOtherWay(sd.TokenRule):
     """Wrong: draws from norm(max(q - p, 0)) after a refusal."""
 
-    def next_probs(self, p, q, drafted, cut):
-        return p[cut] if cut == len(q) else sd.residual(q[cut], p[cut])
+    def after(self, p, q, drafted, cut):
+        proposed = q.sum(-1, keepdim=True) > 0
+        return super().after(torch.where(proposed, q, p), torch.where(proposed, p, q), drafted, cut)
+
+
+WRONG = (ResamplesFromP(), InvertedRatio(), ResidualTheOtherWay())
 
 
 class Parrot:
@@ -48,84 +53,107 @@ class Parrot:
     def __init__(self, vocab):
         self.vocab = vocab
 
-    def start(self, source):
-        self.source = source
+    def start(self, source, texts):
+        self.sources = {text.row: [*ids, tiny.EOS, *ids] for text, ids in zip(texts, source.sources)}
 
-    def propose(self, tokens, n, last, rule, draws):
-        ahead = torch.tensor([*self.source, tiny.EOS, *self.source][len(tokens) - 1 :][: n + 1], dtype=torch.long)
-        return sd.Proposal(ahead, sd.one_hot(ahead, self.vocab, torch.float64))
+    def propose(self, texts, plan, adjustment, draws):
+        ahead = [self.sources[text.row][len(text) - 1 :][: max(plan) + 1] for text in texts]
+        counts = [len(tokens) for tokens in ahead]
+        tokens = torch.tensor([[*row, *[0] * (max(counts) - len(row))] for row in ahead], dtype=torch.long)
+        return sd.Proposal(tokens, sd.one_hot(tokens, self.vocab, torch.float64), counts)
 
-    def keep(self, length):
+    def keep(self, texts, cuts):
         pass
 
 
-@pytest.fixture(autouse=True)
-def cursor(monkeypatch, request):
-    """Thousands of runs share their forward passes, unless the test wants the real cache."""
-    if "real_cache" not in request.keywords:
-        remembering = remembering_cursor()
-        monkeypatch.setattr("specdec_lite.generation.CachedDecoder", remembering)
-        monkeypatch.setattr("specdec_lite.drafting.CachedDecoder", remembering)
+@functools.cache
+def tiny_pair(family: str, vocab: int, **generation) -> sd.Pair:
+    """Thousands of runs share their forward passes."""
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in generation.items()}
+    options = {"seed": 7, "vocab": vocab, "dtype": torch.float64, "sharpness": 1.2, "noise": 0.3}
+    return tiny.tiny_pair(family, **options, **given)
 
 
-def case(family, setting):
-    pair = tiny.tiny_pair(
-        family, seed=7, vocab=setting["vocab"], dtype=torch.float64, sharpness=1.2, noise=0.3,
-        suppress_tokens=setting["suppress_tokens"],
-    )  # fmt: skip
-    source = [3, 2, 3]
-    return pair, source, target_law(pair.target, source, setting["rule"], LENGTH)
+def pair_of(family, setting):
+    suppressed = setting["suppress_tokens"]
+    return tiny_pair(family, setting["vocab"], suppress_tokens=suppressed and tuple(suppressed))
 
 
-def options(setting, **more):
-    rule = setting["rule"]
-    return {"max_new_tokens": LENGTH, "temperature": rule.temperature, "top_k": rule.top_k, "top_p": rule.top_p, **more}
+def forbid(*tokens):
+    """An edit of logits: these tokens never come."""
+
+    def edit(prefix, logits):
+        for token in tokens:
+            logits[token] = -math.inf
+
+    return edit
 
 
-def speculative_paths(pair, source, setting, gamma, verification="token", draft=None):
-    def run(draws):
-        more = options(setting, gamma=gamma, verification=verification, draws=draws)
-        return sd.speculative_generate(pair.target, draft or pair.draft, source, **more)
+def wanted(pair, source, setting, length=LENGTH):
+    edit = forbid(*(setting["suppress_tokens"] or []))
+    return joint(target_law(pair.target, source, setting["rule"], length, edit))
 
-    return list(every_path(run))
+
+def case(pair, setting, gamma, length=LENGTH, draft=None, sources=(SOURCE,)):
+    quick = remembering(pair)
+    return Case(quick.target, draft or quick.draft, sources, setting["rule"], length, gamma)
 
 
 @families
 @settings
-def test_target_law_is_a_distribution_over_many_sequences(family, setting):
-    *_, wanted = case(family, setting)
-    assert math.isclose(sum(wanted.values()), 1, abs_tol=1e-12)
-    assert len(wanted) >= 10 and max(wanted.values()) < 0.5
+def test_the_targets_law_is_worth_comparing_with(family, setting):
+    law = wanted(pair_of(family, setting), SOURCE, setting)
+    assert math.isclose(sum(law.values()), 1, abs_tol=1e-12)
+    assert len(law) >= 10 and max(law.values()) < 0.5
 
 
 @families
 @settings
 def test_autoregressive_law_equals_target_exactly(family, setting):
-    pair, source, wanted = case(family, setting)
-    paths = every_path(lambda draws: sd.autoregressive_generate(pair.target, source, draws=draws, **options(setting)))
-    assert distance(law(paths), wanted) < 1e-12
+    pair, total, rule = pair_of(family, setting), {}, setting["rule"]
+    options = {"temperature": rule.temperature, "top_k": rule.top_k, "top_p": rule.top_p, "max_new_tokens": LENGTH}
+    model = remembering(pair).target
+    for run, probability in every_path(lambda d: sd.autoregressive_generate(model, SOURCE, draws=d, **options)):
+        tokens = (tuple(run.token_ids),)
+        total[tokens] = total.get(tokens, 0.0) + probability
+    assert distance(total, wanted(pair, SOURCE, setting)) < 1e-12
 
 
 @families
 @settings
-@pytest.mark.parametrize("gamma", [0, 1, 2, 3])
-def test_emitted_sequence_law_equals_target_exactly(family, setting, gamma):
-    pair, source, wanted = case(family, setting)
-    paths = speculative_paths(pair, source, setting, gamma)
-    assert distance(law(paths), wanted) < 1e-12
+@pytest.mark.parametrize(("gamma", "length"), [(0, 4), (1, 4), (2, 4), (3, 4), (4, 5)])
+def test_emitted_sequence_law_equals_target_exactly(family, setting, gamma, length):
+    pair = pair_of(family, setting)
+    right, law = case(pair, setting, gamma, length), wanted(pair, SOURCE, setting, length)
+    assert distance(right.law(), law) < 1e-12
     if gamma:
-        assert any(r.next_token is None for g, _ in paths for r in g.rounds), "no path accepts a drafted EOS"
-        assert any("residual" in g.origins for g, _ in paths) and any("bonus" in g.origins for g, _ in paths)
+        assert any(r.next_token is None for r in right.seen), "no path accepts a drafted EOS"
+        assert {"residual", "bonus"} <= {r.source for r in right.seen}
     if gamma == 1:  # the same enumeration sees what is wrong
-        for wrong in (ResamplesFromP(), InvertedRatio(), ResidualTheOtherWay()):
-            assert distance(law(speculative_paths(pair, source, setting, gamma, wrong)), wanted) > 0.01, wrong.__doc__
+        for wrong in WRONG:
+            assert distance(case(pair, setting, gamma).law(wrong), law) > 0.01, wrong.__doc__
 
 
 @families
-@pytest.mark.real_cache
+@pytest.mark.parametrize("gamma", [1, 2])
+def test_two_rows_have_the_product_of_their_laws_exactly(family, gamma):
+    """They differ in source, get ahead of each other, finish at different times, and do not disturb each other."""
+    length, setting = 3, PLAIN
+    pair = pair_of(family, setting)
+    law = joint(
+        *(target_law(pair.target, source, setting["rule"], length, forbid(tiny.PAD)) for source in (SOURCE, OTHER))
+    )
+    assert distance(case(pair, setting, gamma, length, sources=(SOURCE, OTHER)).law(), law) < 1e-12
+    if gamma == 1:
+        for wrong in WRONG:
+            assert distance(case(pair, setting, gamma, length, sources=(SOURCE, OTHER)).law(wrong), law) > 0.01
+
+
+@families
 def test_law_holds_with_the_real_cache(family):
-    pair, source, wanted = case(family, PLAIN)
-    assert distance(law(speculative_paths(pair, source, PLAIN, gamma=2)), wanted) < 1e-12
+    pair = pair_of(family, PLAIN)
+    real = Case(*pair, [SOURCE], PLAIN["rule"], LENGTH, gamma=2)
+    assert distance(real.law(), wanted(pair, SOURCE, PLAIN)) < 1e-12
 
 
 @families
@@ -133,25 +161,24 @@ def test_law_holds_with_the_real_cache(family):
 @pytest.mark.parametrize("gamma", [1, 3])
 def test_law_holds_for_a_proposer_without_a_model(family, setting, gamma):
     """It says one token more than it was asked for, goes on after an EOS, and has nothing to say in the end."""
-    pair, source, wanted = case(family, setting)
-    paths = speculative_paths(pair, source, setting, gamma, draft=Parrot(setting["vocab"]))
-    assert distance(law(paths), wanted) < 1e-12
-    assert any(r.n_accepted for g, _ in paths for r in g.rounds)
+    pair = pair_of(family, setting)
+    parrot = case(pair, setting, gamma, draft=Parrot(setting["vocab"]))
+    assert distance(parrot.law(), wanted(pair, SOURCE, setting)) < 1e-12
+    assert any(r.n_accepted for r in parrot.seen)
 
 
 @families
-def test_a_draft_that_misreports_q_is_seen(family, monkeypatch):
+def test_a_draft_that_misreports_q_is_seen(family):
     """The field's commonest bug: argmax drafts, judged by the softmax they were not drawn from."""
-    pair, source, wanted = case(family, PLAIN)
-    honest = sd.DraftModel.propose
 
-    class Argmax:
-        def token(self, probs):
-            return probs.argmax()
+    class Argmax(sd.DraftModel):
+        def propose(self, texts, plan, adjustment, draws):
+            class Certain:
+                def guesses(self, q, texts, slot):
+                    return q.argmax(-1)
 
-    monkeypatch.setattr(
-        sd.DraftModel,
-        "propose",
-        lambda self, tokens, n, last, rule, draws: honest(self, tokens, n, last, rule, Argmax()),
-    )
-    assert distance(law(speculative_paths(pair, source, PLAIN, gamma=2)), wanted) > 0.01
+            return super().propose(texts, plan, adjustment, Certain())
+
+    pair = pair_of(family, PLAIN)
+    draft = Argmax(remembering(pair).draft)
+    assert distance(case(pair, PLAIN, 2, draft=draft).law(), wanted(pair, SOURCE, PLAIN)) > 0.01

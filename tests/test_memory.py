@@ -33,7 +33,7 @@ def held_bytes(cache) -> int:
 @torch.inference_mode()
 def test_the_cache_grows_by_the_formulas_bytes_a_token_and_only_on_the_targets_side(family, dtype):
     target, source = tiny.tiny_pair(family, dtype=dtype).target, tiny.sources(1)[0]
-    cursor = sd.CachedDecoder(target)
+    cursor = target.cursor()
     cursor.start(target.encode(source))
     for n in (1, 1, 4, 1, 2, 9):
         cursor.extend([2] * n)
@@ -46,7 +46,7 @@ def test_the_cache_grows_by_the_formulas_bytes_a_token_and_only_on_the_targets_s
 @torch.inference_mode()
 def test_what_is_rolled_back_is_given_back_by_the_next_token(family):
     target, source = tiny.tiny_pair(family).target, tiny.sources(1)[0]
-    cursor = sd.CachedDecoder(target)
+    cursor = target.cursor()
     cursor.start(target.encode(source))
     cursor.extend([2] * 3)
     for _ in range(20):  # rounds of γ = 4 in which one token is kept
@@ -117,7 +117,7 @@ def test_two_thousand_generations_leave_no_tensor_and_no_memory_behind(t5_pair):
 def test_rounds_on_a_gpu_need_no_more_memory_than_the_longest_cache(family):
     pair = tiny.tiny_pair(family)
     target = sd.Seq2Seq(pair.target.hf_model.cuda())
-    cursor = sd.CachedDecoder(target)
+    cursor = target.cursor()
     cursor.start(target.encode(tiny.sources(1)[0]))
     cursor.extend([2] * 40)
 

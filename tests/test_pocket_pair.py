@@ -6,7 +6,7 @@ import pytest
 
 import specdec_lite as sd
 from parity import differences, hugging_face, plain, speculative
-from specdec_lite.models import POCKET_PAIR
+from specdec_lite.loading import POCKET_PAIR
 
 SENTENCES = (Path(__file__).parent / "data" / "validation_200.txt").read_text(encoding="utf8").splitlines()
 LENGTH = 48

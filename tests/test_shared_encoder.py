@@ -41,7 +41,7 @@ def sources(pair):
 
 
 def unshared(folder):
-    return [sd.models.load_model(folder / name) for name in ("target", "draft")]
+    return [sd.load_model(folder / name) for name in ("target", "draft")]
 
 
 def test_equal_weights_are_held_once(saved):
@@ -102,7 +102,7 @@ def test_borrowed_weights_are_the_targets_or_an_error(saved, tmp_path):
 
 
 def test_a_draft_that_leaves_out_what_the_target_has_not_is_refused(saved, tmp_path):
-    model = sd.models.load_model(saved / "draft").hf_model
+    model = sd.load_model(saved / "draft").hf_model
     lost = sorted(name for name in model.state_dict() if re.search(r"decoder.*(block|layers)\.1\.", name))[0]
     model.save_pretrained(tmp_path, state_dict={n: w for n, w in model.state_dict().items() if n != lost})
     shallow = AutoConfig.from_pretrained(saved / "target")
@@ -115,8 +115,8 @@ def test_a_draft_that_leaves_out_what_the_target_has_not_is_refused(saved, tmp_p
 
 
 class WrongSource(sd.DraftModel):
-    def start(self, source):
-        super().start(SOURCES[0])
+    def start(self, source, texts):
+        super().start(self.model.source([SOURCES[0]]), texts)
 
 
 def test_a_draft_that_reads_another_source_does_not_lend_it_to_the_target(saved):

@@ -1,0 +1,33 @@
+"""Checks of arguments: an error that names the argument, its value and what was expected."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+
+def check_integer(name: str, value, minimum: int) -> int:
+    """Return value if it is an integer >= minimum (True and False are not), else raise an error that says so."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={value!r}: expected an integer >= {minimum}")
+    if value < minimum:
+        raise ValueError(f"{name}={value!r}: expected an integer >= {minimum}")
+    return int(value)
+
+
+def check_number(name: str, value, expected: str, legal) -> float:
+    """Return value if it is a real number that `legal` admits, else raise an error that says what was expected."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r}: expected {expected}")
+    if not legal(value):  # NaN fails every comparison
+        raise ValueError(f"{name}={value!r}: expected {expected}")
+    return float(value)
+
+
+def check_methods(name: str, value, methods: tuple[str, ...], kind: str) -> None:
+    """Raise a TypeError unless value has all these methods, and is no class that was meant to be called first."""
+    if isinstance(value, type):
+        raise TypeError(f"{name}={value.__name__}: expected an object, {value.__name__}(…), not the class")
+    missing = [method for method in methods if not hasattr(value, method)]
+    if missing:
+        shown = repr(value) if len(repr(value)) < 80 else f"a {type(value).__name__}"  # a model's repr fills pages
+        raise TypeError(f"{name}={shown}: expected {kind}, but it has no {', '.join(missing)}")

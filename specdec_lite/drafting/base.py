@@ -1,0 +1,125 @@
+"""What the loop asks of a draft, and what it makes of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..adjustment import Adjustment
+from ..decoder import EncodedSource
+from ..sampling import Draws
+from ..texts import Text
+from ..verification import at_tokens
+
+
+class Proposal(NamedTuple):
+    """Drafted tokens ``(B, n)``, the distributions they were *really* drawn from ``(B, n, vocab)``, a count per row.
+
+    What lies behind a row's count is not looked at; without counts every row has proposed all n.
+    """
+
+    tokens: Tensor
+    probs: Tensor
+    counts: Sequence[int] | None = None
+
+
+class Proposer(Protocol):
+    """What the loop asks of a draft.
+
+    The q it reports must be the distribution that the token was drawn from. A poor q costs speed; a wrong q costs
+    exactness.
+    """
+
+    passes: int  # forward passes so far; 0 for a draft without a model
+
+    def start(self, source: EncodedSource, texts: Sequence[Text]) -> None:
+        """A new batch begins. `source.sources` is what the caller gave, `source.inputs` what the target's encoder gets.
+
+        A draft that cannot serve them says so here, before any pass.
+        """
+
+    def propose(self, texts: Sequence[Text], plan: Sequence[int], adjustment: Adjustment, draws: Draws) -> Proposal:
+        """Up to plan[i] tokens to follow `texts[i].tokens`, for each row; tokens drawn by `draws.guesses`."""
+
+    def keep(self, texts: Sequence[Text], cuts: Sequence[int]) -> None:
+        """The round is over: of its proposal cuts[i] tokens were kept, and `texts` have been written.
+
+        Rows whose text is no longer open will not be asked again.
+        """
+
+
+class Block(NamedTuple):
+    """A proposal as the rule wants it: tokens ``(B, n)``, q ``(B, n + 1, vocab)``, 0 behind each row's count.
+
+    A count of None says that the row sits this round out.
+    """
+
+    tokens: Tensor
+    q: Tensor
+    counts: list[int | None]
+    proposer: str  # its name, for messages
+
+
+def ask(
+    proposer: Proposer, texts: Sequence[Text], plan: list[int | None], adjustment: Adjustment, draws: Draws, vocab: int
+) -> Block:
+    """Ask for plan[i] tokens a row. More than was asked for is cut off."""
+    asked = [each or 0 for each in plan]
+    n, counts = max(asked), asked
+    tokens = torch.zeros(len(texts), 0, dtype=torch.long, device=draws.device)
+    probs = torch.zeros(len(texts), 0, vocab, device=draws.device)
+    if n:
+        proposal = proposer.propose(texts, asked, adjustment, draws)
+        tokens, probs = check_shapes(proposer, proposal, len(texts), vocab)
+        tokens, probs = tokens[:, :n], probs[:, :n]
+        told = [tokens.shape[1]] * len(texts) if proposal.counts is None else proposal.counts
+        counts = [min(tokens.shape[1], *both) for both in zip(told, asked, strict=True)]
+    q = torch.nn.functional.pad(probs, (0, 0, 0, 1))
+    if min(counts) < tokens.shape[1]:
+        slots = torch.arange(q.shape[1], device=q.device)
+        q = q.masked_fill((slots >= torch.tensor(counts, device=q.device)[:, None])[..., None], 0.0)
+    counts = [None if each is None else count for each, count in zip(plan, counts)]
+    return Block(tokens, q, counts, type(proposer).__name__)
+
+
+def check_shapes(proposer: Proposer, proposal: Proposal, rows: int, vocab: int) -> tuple[Tensor, Tensor]:
+    """Raise an error that names the proposer, unless it gave tensors of the right shapes."""
+    name = type(proposer).__name__
+    if not (isinstance(proposal, tuple) and len(proposal) >= 2 and all(torch.is_tensor(x) for x in proposal[:2])):
+        raise TypeError(f"{name}.propose returned {proposal!r:.80}: expected a Proposal(tokens, probs)")
+    tokens, probs = proposal[:2]
+    if tokens.ndim != 2 or len(tokens) != rows or tokens.is_floating_point() or probs.shape != (*tokens.shape, vocab):
+        raise ValueError(
+            f"{name}.propose returned tokens {tuple(tokens.shape)} of {tokens.dtype} and probs {tuple(probs.shape)}: "
+            f"expected whole numbers ({rows}, n) and ({rows}, n, {vocab})"
+        )
+    return tokens.long(), probs
+
+
+def wrong_q(block: Block) -> Tensor:
+    """Where a proposed q ``(B, n)`` is no distribution, or gives 0 to the token that it proposed."""
+    n = block.tokens.shape[1]
+    counts = torch.tensor([count or 0 for count in block.counts], device=block.q.device)
+    proposed = torch.arange(n, device=block.q.device) < counts[:, None]
+    q = block.q[:, :n]
+    fine = ((q.sum(-1) - 1).abs() < 1e-3) & (q >= 0).all(-1) & (at_tokens(block.q, block.tokens) > 0)
+    return proposed & ~fine
+
+
+def explain(block: Block, row: int) -> ValueError:
+    """The error for a row of `wrong_q`, which says what is wrong with which q."""
+    slot = int(wrong_q(block)[row].nonzero()[0])
+    q, token = block.q[row, slot], int(block.tokens[row, slot])
+    found = (
+        "holds NaN or infinity" if not q.isfinite().all()
+        else "has a negative entry" if (q < 0).any()
+        else f"sums to {float(q.sum()):.4g}" if abs(float(q.sum()) - 1) >= 1e-3
+        else f"gives probability 0 to token {token}, which it proposed"
+    )  # fmt: skip
+    return ValueError(
+        f"{block.proposer}: the q of drafted token {slot} (row {row}) {found}: expected the distribution that the "
+        "token was really drawn from"
+    )
