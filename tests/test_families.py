@@ -103,6 +103,36 @@ def test_what_cannot_be_fed_a_block_is_refused(name):
             sd.Seq2Seq(model)
 
 
+@each(*REFUSED, wrong=dict.fromkeys(("switch", "nllb_moe"), "chooses experts in float32: a block is equal to 1e-6"))
+def test_a_model_in_float64_is_taken(name):
+    model, _ = exact(name)
+    assert sd.Seq2Seq(model, prompt=FAMILIES[name].prompt or None).split_after == (
+        families.PAD if name in COUNT_PADS else None
+    )
+
+
+@pytest.mark.long
+@pytest.mark.xfail(
+    raises=AssertionError, strict=True, reason="VisionEncoderDecoderModel masks no states, so rows see others' padding"
+)
+def test_pictures_of_several_sizes_are_refused_or_exact():
+    target, _ = wrapped("donut")
+    generator = torch.Generator().manual_seed(0)
+    shapes = (16, 16), (32, 16), (32, 32)
+    pictures = [{"pixel_values": torch.randn(1, 3, *shape, generator=generator)} for shape in shapes]
+    try:
+        source = target.source(pictures)
+    except ValueError:
+        return
+    rows, prompt = target.cursor(), torch.full((3, 1), families.START)
+    rows.start(source)
+    many = rows.extend(prompt)
+    for picture, row in zip(pictures, many):
+        alone = target.cursor()
+        alone.start(target.source([picture]))
+        assert distance(alone.extend(prompt[:1]), row) < 1e-5
+
+
 def differences(name: str, texts: list[list[int]]) -> str:
     """The texts that are not those of `generate`, and how clearly the target prefers its first choice there."""
     cases = zip(FAMILIES[name].sources(), references(name), texts)
@@ -147,7 +177,7 @@ def logits(model, outputs, blocks, mask=None):
 
 
 def distance(a, b) -> float:
-    return float((a - b).abs().max())
+    return float((a - b).detach().abs().max())
 
 
 def precision(name: str) -> float:
