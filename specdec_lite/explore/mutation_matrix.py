@@ -85,7 +85,8 @@ def body(data: dict, changes: Mapping[str, Sequence[str]]) -> str:
     return f"""
 <div class="scroll" tabindex="0" role="region" aria-label="bugs and tests"><table class="matrix">
 <thead><tr><th scope="col">loop</th>{heads}</tr></thead><tbody>{lines}</tbody></table></div>
-<div class="controls">{button("all", "all tests on")}{button("none", "all off")}</div>
+<div class="controls">{button("all", "all tests on")}{button("none", "all off")}
+<span class="unit escapes">escapes the tests that are on</span></div>
 <p class="say" role="status" data-show="say">{len(tests)} tests catch {caught} of {bugs} bugs.</p>
 <div class="stack">{panels}</div>"""
 
