@@ -260,7 +260,7 @@ class Call:
             if record is not None:
                 out.rounds.append(record)
                 if self.record_probs:
-                    self.probs[text.row].append(step.p[i, : len(record.emitted)])
+                    self.probs[text.row].append(step.p[i, : len(record.emitted)].clone())
 
     def finish(self) -> Generation | list[Generation]:
         """What is outside the clock: text and pieces, recorded distributions."""
@@ -290,6 +290,8 @@ def check_seeds(seed, rows: int):
 
 def now(model: Seq2Seq) -> float:
     """Seconds on a clock that waits for the device."""
-    if model.device.type in ("cuda", "mps"):
-        getattr(torch, model.device.type).synchronize()
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    elif model.device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()
