@@ -520,9 +520,16 @@ EXCLUDED = {
 }  # fmt: skip
 
 # Families in which several tokens cannot be fed to a cache at once, and why
-REFUSED = {
+ONE_BY_ONE = {
     "fsmt": "no causal mask with a cache: a token sees those that follow it in its block",
     "prophetnet": "its forward asserts that a cache is fed one token at a time",
+}
+
+# Families that the package refuses, and a part of what it says
+REFUSED = {
+    "fsmt": "computes other logits for a block",
+    "prophetnet": "fails with AssertionError",
+    "formulanet": "ignores its encoder's states",  # its decoder reads what was pooled from them
 }
 
 # Families that number positions by counting tokens that are not padding: a pad inside a block shifts what follows it
