@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 
 import torch
 from torch import Tensor
@@ -47,6 +48,11 @@ class EncodedSource:
     def __init__(self, hf_model, inputs: Sequence[Mapping[str, Tensor]], sources: Sequence | None = None):
         self.hf_model, self.inputs = hf_model, list(inputs)
         self.sources = list(inputs if sources is None else sources)
+        if len(self._alike()) > 1 and "attention_mask" not in signature(hf_model.forward).parameters:
+            raise ValueError(
+                f"source holds rows of {len(self._alike())} shapes: expected one, since {type(hf_model).__name__} cannot "
+                "be told where a row's states end"
+            )
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -79,7 +85,8 @@ class EncodedSource:
         """1 on what a row has, 0 behind it, ``(B, longest input)``; None if there is nothing to hide."""
         if len(self._alike()) == 1:
             masks = [inputs.get("attention_mask") for inputs in self.inputs]
-            return None if masks[0] is None else torch.cat(masks)
+            mask = None if masks[0] is None else torch.cat(masks)
+            return None if mask is None or bool(mask.all()) else mask  # the encoder may want one that hides nothing
         masks = [inputs.get("attention_mask", _ones(next(iter(inputs.values())))) for inputs in self.inputs]
         longest = max(mask.shape[1] for mask in masks)
         return torch.cat([pad(mask, (0, longest - mask.shape[1])) for mask in masks])

@@ -112,10 +112,12 @@ def test_a_mask_must_fit(bart_pair, mask):
         bart_pair.target.encode({"input_ids": [SOURCE], "attention_mask": mask})
 
 
-def test_a_mask_that_hides_is_kept_and_another_left_out(bart_pair):
-    inputs = {"input_ids": [SOURCE], "attention_mask": [[1, 1, 1, 0]]}
-    assert bart_pair.target.encode(inputs)["attention_mask"].tolist() == [[1, 1, 1, 0]]
-    assert set(bart_pair.target.encode(inputs | {"attention_mask": [[1] * 4]})) == {"input_ids"}
+@pytest.mark.parametrize("mask", [[1, 1, 1, 0], [1, 1, 1, 1]])
+def test_a_mask_goes_to_the_encoder_as_it_is_and_to_the_decoder_if_it_hides(bart_pair, mask):
+    """Two families' encoders compute something else with a mask, even with one that hides nothing."""
+    source = bart_pair.target.source([{"input_ids": [SOURCE], "attention_mask": [mask]}])
+    assert source.inputs[0]["attention_mask"].tolist() == [mask]
+    assert (source.attention_mask is None) == all(mask)
 
 
 @pytest.mark.parametrize("source", [b"abc", bytearray(b"abc"), np.zeros(9, np.float32), torch.rand(9), {5, 6.5}])
