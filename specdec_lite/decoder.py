@@ -50,8 +50,8 @@ class EncodedSource:
         self.sources = list(inputs if sources is None else sources)
         if len(self._alike()) > 1 and "attention_mask" not in signature(hf_model.forward).parameters:
             raise ValueError(
-                f"source holds rows of {len(self._alike())} shapes: expected one, since {type(hf_model).__name__} cannot "
-                "be told where a row's states end"
+                f"source holds rows of {len(self._alike())} shapes: expected one, since {type(hf_model).__name__} "
+                "cannot be told where a row's states end"
             )
 
     def __len__(self) -> int:
