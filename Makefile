@@ -26,7 +26,7 @@ DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p taught_tokens 600000
 
-.PHONY: help book execute results test test-long lines bench pair repository clean
+.PHONY: help book execute status look results test test-long lines bench pair repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
@@ -36,6 +36,8 @@ help:
 	@echo "make test-long         every unit test, also those that take long: all families of models (a quarter of an hour)"
 	@echo "make lines             how long the modules are that carry the ideas"
 	@echo "make execute           run the notebooks again and store their outputs (NOTEBOOKS=… for some)"
+	@echo "make look              look at the built book in a browser: errors, contrast, code cut off, weight (needs Chromium and npm)"
+	@echo "make status            write the page that says what ran on what, and how much is tested"
 	@echo "make pair              train the pocket pair (DATA= MINUTES= DEVICE= OUT= SIZES=)"
 	@echo "make repository URL=…  say where this repository lives"
 	@echo "make clean             remove the environment and the built book; results/ stays"
@@ -53,6 +55,13 @@ book: $(READY)
 
 execute: $(READY)
 	$(BIN)/python tools/execute.py $(NOTEBOOKS)
+
+status: $(READY)
+	$(BIN)/python tools/status.py
+
+# Not part of `make test`: it needs a browser. LOOK="--shots" keeps screenshots, LOOK="--pages preface" looks at one page.
+look: book
+	$(BIN)/python tools/look.py $(LOOK)
 
 results: $(READY)
 	mkdir -p results

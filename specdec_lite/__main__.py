@@ -1,4 +1,5 @@
-"""`python -m specdec_lite "Where is the station?"` translates and shows what speculation did; `sweep` experiments."""
+"""`python -m specdec_lite "Where is the station?"` translates and shows what speculation did; `sweep` experiments, and
+`run` runs a chapter with other parameters."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ from . import load_pair, run_gamma_sweep, save_figures, show_tokens
 from .checks import check_integer
 from .generation import autoregressive_generate, speculative_generate
 from .metrics import paired_bootstrap
+from .run import run
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = sweep if arguments[:1] == ["sweep"] else translate
+    command = {("sweep",): sweep, ("run",): run}.get(tuple(arguments[:1]), translate)
     try:
-        command(arguments[1:] if command is sweep else arguments)
+        command(arguments if command is translate else arguments[1:])
     except (ValueError, TypeError, OSError) as error:
         print(f"specdec_lite: {error}", file=sys.stderr)
         return 2
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def translate(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser("specdec_lite", description='Translate; or "specdec_lite sweep --help".')
+    parser = argparse.ArgumentParser("specdec_lite", description='Translate; or "sweep --help", or "run --help".')
     parser.add_argument("source", help="an English text")
     parser.add_argument("--gamma", type=int, default=4, help="drafted tokens per round")
     parser.add_argument("--temperature", type=float, default=0.0)

@@ -268,6 +268,7 @@ class Call:
         for out, text, probs in zip(self.out, self.texts, self.probs):
             out.seconds, out.token_ids = seconds, text.generated
             out.text, out.pieces = self.target.decode(out.token_ids), self.target.pieces(out.token_ids)
+            out.refused = [self.target.pieces(r.drafted[r.n_accepted :]) for r in out.rounds]
             out.target_probs = torch.cat(probs) if self.record_probs else None
         return self.out if self.many else self.out[0]
 

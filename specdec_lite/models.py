@@ -191,6 +191,7 @@ class Seq2Seq:
         if self.tokenizer is None:
             return [f" {token}" for token in token_ids]
         tokens = self.tokenizer.convert_ids_to_tokens(list(token_ids))
+        tokens = [token or f"<{x}>" for token, x in zip(tokens, token_ids)]  # a model can have more tokens than names
         pieces, known = [], ""
         for i in range(len(tokens)):
             text = self.tokenizer.convert_tokens_to_string(tokens[: i + 1])

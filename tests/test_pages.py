@@ -1,22 +1,26 @@
 """The prose pages say nothing that the tree does not keep: paths, public names, code, and who may import whom."""
 
 import ast
+import inspect
 import json
 import re
 from pathlib import Path
+from statistics import median
 
 import pytest
+import yaml
 
 import specdec_lite as sd
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "book" / f"{name}.md" for name in ("notation", "glossary", "seeds", "inside", "how_to_read")]
+PROSE = ("notation", "glossary", "inside", "how_to_read", "troubleshooting")
+PAGES = [ROOT / "book" / f"{name}.md" for name in PROSE]
 # From the ground up: a module imports only from those before it.
 MODULES = [
     "checks", "texts", "sampling", "verification", "theory", "metrics", "decoder", "settings", "adjustment",
     "selfcheck", "inputs", "prompts", "models", "loading", "drafting/base", "drafting/model",
     "fast/narrow", "fast/buffers", "fast/compile", "record", "generation", "costs",
-    "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
+    "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting", "run",
 ]  # fmt: skip
 PACKAGE = ROOT / "specdec_lite"
 
@@ -65,7 +69,7 @@ def test_the_imports_of_a_module_are_seen():
     assert "prompts" in modules_imported_by("models")  # from . import prompts
 
 
-@pytest.mark.parametrize("page", ["seeds", "inside"])
+@pytest.mark.parametrize("page", ["inside"])
 def test_every_path_that_the_page_names_exists(page):
     text = (ROOT / "book" / f"{page}.md").read_text()
     paths = re.findall(r"(?:specdec_lite|notebooks|tests|book|tools)/[\w/]*\.\w+", text)
@@ -94,3 +98,37 @@ def test_what_was_recorded_for_chapter_12_is_what_it_asks_for():
     assert re.findall(r'"(.+)": (?:plain_on|speculative_on)\(', source) == list(recorded["race"])
     for name in recorded["costs"]:
         assert f'"{name}"' in source and name in recorded["passes"]
+
+
+def test_the_strip_on_the_first_page_is_what_the_pocket_pair_writes():
+    page = (ROOT / "book" / "preface.md").read_text()
+    strip = re.search(r'<div class="strip">.*?</div>', page, re.DOTALL)[0]
+    shown = re.findall(r'<span class="token (\w+)">([^<]+)</span>', strip.split('class="legend"')[0])
+    text = sd.load_prompts()["sweep"][10]
+    run = sd.speculative_generate(*sd.load_pair(), text, gamma=4, max_new_tokens=80, temperature=0.0)
+    written = [(origin, piece.strip()) for origin, piece in zip(run.origins, run.pieces)]
+    assert shown == written[: len(shown)]
+    assert f"<strong>{len(run.token_ids)} tokens, {run.target_passes} passes</strong>" in strip
+
+
+def test_the_table_of_speed_in_the_readme_is_the_recorded_race():
+    race = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))["race"]
+    ways = ["eager, plain", "eager, speculative", "compiled, plain", "compiled, speculative", "compiled, 16-bit draft"]
+    rows = re.findall(r"^\| (?:plain|speculative),.*?\| ([\d.]+) \| (.+?) \|$", (ROOT / "README.md").read_text(), re.M)
+    plain = race["eager, plain"]
+    for way, (milliseconds, said) in zip(ways, rows, strict=True):
+        ratios = [base / time for base, time in zip(plain, race[way])]
+        assert milliseconds == f"{median(race[way]):.1f}"
+        assert said == ("1" if way == ways[0] else f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def test_every_public_name_is_on_the_page_of_the_api_once():
+    named = re.findall(r"^\.\. auto\w+:: specdec_lite\.(\w+)$", (ROOT / "book" / "api.md").read_text(), re.MULTILINE)
+    public = [name for name, thing in vars(sd).items() if not name.startswith("_") and not inspect.ismodule(thing)]
+    assert sorted(named) == sorted(public)
+
+
+def test_every_chapter_has_a_short_name_for_the_sidebar():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    chapters = [page for part in toc["parts"] for page in part["chapters"] if page["file"].startswith("notebooks/")]
+    assert [page["file"] for page in chapters if not 0 < len(page.get("title", "")) <= 25] == []

@@ -13,28 +13,8 @@ import time
 from pathlib import Path
 
 import nbformat
-import yaml
 from nbclient import NotebookClient
-
-ROOT = Path(__file__).parents[1]
-STATUS = """# How this book was run
-
-Every output in this book was made by `make execute`: each notebook from a clean kernel, in its own folder, on a CPU.
-These are the seconds that each one took and what it ran on. Another machine gives other times, and another
-processor may round a last digit differently.
-
-| notebook | seconds | CPU cores | Python | torch | transformers |
-|---|---:|---:|---|---|---|
-{rows}
-
-`pytest --nbval` runs them again and compares every output, apart from the cells that measure time.
-"""
-
-
-def chapters() -> list[Path]:
-    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
-    files = [chapter["file"] for part in parts for chapter in part["chapters"]]
-    return [ROOT / f"{file}.ipynb" for file in files if (ROOT / f"{file}.ipynb").exists()]
+from status import chapters, machine, write_status
 
 
 def execute(path: Path) -> None:
@@ -51,19 +31,11 @@ def execute(path: Path) -> None:
     notebook.metadata["specdec_lite"] = {
         "seconds": round(time.perf_counter() - start),
         "cores": os.cpu_count(),
+        "machine": machine(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name).split("+")[0] for name in ("torch", "transformers")},
     }
     nbformat.write(notebook, path)
-
-
-def write_status() -> None:
-    rows = []
-    for path in chapters():
-        run = nbformat.read(path, as_version=4).metadata.get("specdec_lite", {})
-        values = [str(run.get(name, "–")) for name in ("seconds", "cores", "python", "torch", "transformers")]
-        rows.append(f"| {{doc}}`../notebooks/{path.stem}` | " + " | ".join(values) + " |")
-    (ROOT / "book/status.md").write_text(STATUS.format(rows="\n".join(rows)))
 
 
 def main() -> None:

@@ -1,21 +1,39 @@
-// Runs before the widget manager, on pages that have widgets.
+// Runs before the widget manager, on pages that have widgets: it names their controls for those who cannot see them, as
+// soon as they appear, and keeps the place of the reader who came for a heading below one.
 
-// The theme's icon script rewrites <i> elements whenever they appear, which breaks the Play widget and with it every
-// link on its slider. The page's own icons are drawn once at the start and need no watching.
-window.FontAwesomeConfig.observeMutations = false;
+const NAMES = { "fa-play": "Play", "fa-pause": "Pause", "fa-stop": "Stop", "fa-step-backward": "Back", "fa-step-forward": "Next" };
+NAMES["fa-retweet"] = NAMES["fa-repeat"] = "Repeat";
 
-// Widgets typeset their formulas through the queue of MathJax 2; this page has MathJax 3, which replaces
-// window.MathJax when it is ready. Where a page has no formula of its own there is no MathJax, and none is needed.
-if (window.MathJax) {
-  const Hub = {
-    Queue: ([, , element]) => {
-      MathJax.startup.promise = MathJax.startup.promise.then(() => MathJax.typesetPromise([element]));
-    },
+const name = () => {
+  for (const icon of document.querySelectorAll(".jupyter-widgets button > i.fa")) {
+    const said = Object.entries(NAMES).find(([style]) => icon.classList.contains(style));
+    if (said && icon.parentElement.ariaLabel !== said[1]) icon.parentElement.ariaLabel = said[1];
+  }
+  for (const handle of document.querySelectorAll(".jupyter-widgets [role=slider]")) {
+    const box = handle.closest(".jupyter-widgets");
+    const label = box.querySelector(".widget-label")?.textContent.trim() || "step";
+    const value = box.querySelector(".widget-readout")?.textContent.trim();
+    if (handle.ariaLabel !== label) handle.ariaLabel = label;
+    if (value && handle.ariaValueText !== value) handle.ariaValueText = value;
+  }
+  for (const image of document.querySelectorAll("img.widget-image:not([alt])")) image.alt = "The figure at this setting";
+  for (const box of document.querySelectorAll(".jupyter-widgets .widget-html-content:not([aria-live])"))
+    box.setAttribute("aria-live", "polite");
+};
+
+let moved = false;
+for (const act of ["wheel", "touchmove", "keydown", "mousedown"]) addEventListener(act, () => (moved = true), { once: true, passive: true });
+
+document.addEventListener("DOMContentLoaded", () => {
+  let planned;
+  const later = () => {
+    clearTimeout(planned);
+    planned = setTimeout(() => {
+      name();
+      if (!moved && location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+    }, 30);
   };
-  window.MathJax.startup = {
-    ready() {
-      MathJax.startup.defaultReady();
-      MathJax.Hub = Hub;
-    },
-  };
-}
+  const article = document.querySelector(".bd-article");
+  new MutationObserver(later).observe(article, { childList: true, subtree: true, attributeFilter: ["class"] });
+  new ResizeObserver(later).observe(article);
+});
