@@ -22,9 +22,9 @@ import transformers
 from transformers import T5Config, T5ForConditionalGeneration
 
 import specdec_lite as sd
-from specdec_lite.compiled import StaticDecoder, has_compiler
 from specdec_lite.costs import Costs
 from specdec_lite.experiment import counts, peak_memory_mb, per_token_ratio
+from specdec_lite.fast import StaticDecoder, has_compiler
 
 GAMMAS = (1, 2, 4, 6)  # from these every pair's best gamma is chosen, on paragraphs that are not measured
 SHAPES = {  # T5's published shapes; weights are random, since time does not depend on them

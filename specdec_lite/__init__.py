@@ -3,12 +3,12 @@
 from importlib.metadata import version as _version
 
 from .adjustment import Adjustment
-from .compiled import compile_pair
 from .costs import measure_costs, step_weights
 from .decoder import CachedDecoder, EncodedSource
 from .display import show_tokens
 from .drafting import DraftModel, Proposal, Proposer
 from .experiment import load_prompts, run_gamma_sweep
+from .fast import compile_pair
 from .generation import autoregressive_generate, speculative_generate
 from .loading import load_model, load_pair
 from .metrics import (

@@ -53,19 +53,22 @@ class EncodedSource:
 
     @cached_property
     def outputs(self) -> EncoderStates:
-        """The encoder's states ``(B, longest, width)``, 0 behind the end of a row, and their mask if it hides any."""
-        encoder, states, masks = self.hf_model.get_encoder(), [None] * len(self), [None] * len(self)
-        for rows in self._alike():
+        """The encoder's states ``(B, longest, width)``, 0 behind the end of a row, and their mask if one is needed."""
+        encoder, states, masks, told = self.hf_model.get_encoder(), [None] * len(self), [None] * len(self), None
+        groups = self._alike()
+        for rows in groups:
             together = {name: torch.cat([self.inputs[i][name] for i in rows]) for name in self.inputs[rows[0]]}
             outputs = encoder(**together, return_dict=True)
             told = getattr(outputs, "attention_mask", None)
             for place, i in enumerate(rows):
                 states[i] = outputs.last_hidden_state[place]
-                masks[i] = states[i].new_ones(len(states[i])) if told is None else told[place]
+                masks[i] = _ones(states[i][None])[0] if told is None else told[place].long()
+        if len(groups) == 1:
+            return EncoderStates(last_hidden_state=torch.stack(states), attention_mask=told)
         longest = max(len(row) for row in states)
         states = torch.stack([pad(row, (0, 0, 0, longest - len(row))) for row in states])
-        mask = torch.stack([pad(row.long(), (0, longest - len(row))) for row in masks])
-        return EncoderStates(last_hidden_state=states, attention_mask=None if bool(mask.all()) else mask)
+        masks = torch.stack([pad(row, (0, longest - len(row))) for row in masks])
+        return EncoderStates(last_hidden_state=states, attention_mask=masks)
 
     @property
     def states(self) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def load_pair(
     device, dtype = parse_device(device), parse_dtype(dtype)
     name = "pocket" if target is None else f"{target} + {draft}"
     target, draft = target or POCKET_PAIR / "target", draft or POCKET_PAIR / "draft"
-    theirs, mine = revision if isinstance(revision, tuple) else (revision, revision)
+    theirs, mine = (revision, revision) if revision is None or isinstance(revision, str) else revision
     for argument, path, at in (("target", target, theirs), ("draft", draft, mine)):
         if not AutoConfig.from_pretrained(path, revision=at, trust_remote_code=False).is_encoder_decoder:
             expected = "expected an encoder-decoder checkpoint, this one is decoder-only"
@@ -119,25 +118,20 @@ def load_processor(path: str | Path, revision: str | None = None):
     Raises a ValueError if the tokenizer's files are missing: transformers would make an empty one up.
     """
     where = {"revision": revision, "trust_remote_code": False}
-    made_of = "processor_config.json", "preprocessor_config.json"
+    reads_more = find_file(path, revision, "processor_config.json", "preprocessor_config.json")
     with quiet(), same_random_state():
-        auto = AutoProcessor if has_file(path, revision, made_of) else AutoTokenizer
-        processor = auto.from_pretrained(path, **where)
-    tokenizer = getattr(processor, "tokenizer", processor)
-    files = {"tokenizer.json", *getattr(tokenizer, "vocab_files_names", {}).values()}
-    if getattr(tokenizer, "vocab_files_names", None) and not has_file(path, revision, files):
+        processor = (AutoProcessor if reads_more else AutoTokenizer).from_pretrained(path, **where)
+    files = set(getattr(getattr(processor, "tokenizer", processor), "vocab_files_names", {}).values())  # ByT5: none
+    if files and not find_file(path, revision, "tokenizer.json", *files):
         raise ValueError(f"{str(path)!r} has no tokenizer: expected one of {', '.join(sorted(files))}")
     return processor
 
 
-def has_file(path: str | Path, revision: str | None, names: Iterable[str]) -> bool:
-    """Whether a folder or a repository on the Hub has one of these files."""
-    return any(find_file(path, revision, name) is not None for name in names)
-
-
-def find_file(path: str | Path, revision: str | None, name: str) -> str | None:
+def find_file(path: str | Path, revision: str | None, *names: str) -> str | None:
+    """The first of these files that a folder or a repository on the Hub has."""
     errors = "_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"
-    return cached_file(str(path), name, revision=revision, **dict.fromkeys(errors, False))
+    options = {"revision": revision, **dict.fromkeys(errors, False)}
+    return next((found for name in names if (found := cached_file(str(path), name, **options))), None)
 
 
 def check_index(path: str | Path, revision: str | None = None) -> None:

@@ -161,8 +161,9 @@ class Seq2Seq:
         """Raise a ValueError unless the decoder has a position for every token that it may be fed."""
         text, limit = texts[0], self.max_target_length
         if limit and text.limit - 1 > limit:  # the last token is never fed
-            room = f"at most {limit + 1 - text.prompt_length}, since the decoder has {limit} positions"
-            raise ValueError(f"max_new_tokens={text.limit - text.prompt_length}: expected {room}")
+            taken = f" less {text.prompt_length - 1} of the prompt" if text.prompt_length > 1 else ""
+            asked = text.limit - text.prompt_length
+            raise ValueError(f"max_new_tokens={asked}: expected at most the model's {limit} positions{taken}")
 
     def adjustment(self, rule: SamplingRule, source: EncodedSource, texts: Sequence[Text]) -> Adjustment:
         """What this checkpoint's generation config asks for now, then the rule."""
@@ -250,6 +251,5 @@ def warn_once(hf_model, settings: dict) -> None:
     if settings and hf_model not in _warned:
         _warned.add(hf_model)
         listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        warnings.warn(
-            f"the checkpoint asks for {listed}: the call's own temperature, top_k and top_p count", stacklevel=2
-        )
+        said = "the call's temperature, top_k and top_p are used instead, and no beams"
+        warnings.warn(f"the checkpoint asks for {listed}: {said}", stacklevel=2)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,8 +53,8 @@ class SamplingRule:
         """
         logits = logits.double() if logits.dtype == torch.float64 else logits.float()
         if self.temperature == 0:
-            best, token = logits.max(-1)
-            return one_hot(token, logits.shape[-1], logits.dtype).masked_fill(~best.isfinite()[..., None], math.nan)
+            best, token = logits.max(-1, keepdim=True)
+            return torch.zeros_like(logits).scatter_(-1, token, torch.where(best.isfinite(), 1.0, math.nan).to(logits))
         logits = logits / self.temperature
         if 0 < self.top_k < logits.shape[-1]:
             kth = logits.topk(self.top_k).values[..., -1:]
@@ -86,20 +86,21 @@ def pick(probs: Tensor, uniforms: Tensor) -> Tensor:
     """The token of each uniform number in [0, 1): ``(..., vocab)`` and ``(...)`` to ``(...)``.
 
     It inverts the cumulative sum. The height lies in (0, total], so it never passes the end, and never rests on a
-    token of probability 0.
+    token of probability 0. Where probs hold NaN there is no token: -1.
     """
-    cumulative = probs.to(uniforms.dtype).cumsum(-1)
-    height = (1 - uniforms)[..., None] * cumulative[..., -1:]
-    return torch.searchsorted(cumulative, height)[..., 0].clamp(max=probs.shape[-1] - 1)  # with NaN it passes the end
+    cumulative = probs.cumsum(-1, dtype=uniforms.dtype)
+    total = cumulative[..., -1:]
+    tokens = torch.searchsorted(cumulative, (1 - uniforms)[..., None] * total)
+    return tokens.masked_fill(~total.isfinite(), -1)[..., 0]
 
 
 class Draws:
     """Every random draw of the loops: drafted tokens, the rule's coins, and the token after the cut.
 
-    The uniform numbers behind them come from a counter and not from a stream (Philox; Salmon et al. 2011). Their key is
-    the row's seed, the length of its text when the round began, and what they are for. So a text does not depend on
-    the other rows of its batch. A test replaces this object by one that branches on every outcome, and so obtains the
-    exact law of a round (``tests/enumerate_law.py``).
+    The uniform numbers behind them come from a hash of a counter and not from a stream (the idea: Salmon et al. 2011).
+    What is hashed is the row's seed, the length of its text when the round began, and what the number is for. So a text
+    does not depend on the other rows of its batch. A test replaces this object by one that branches on every outcome,
+    and so obtains the exact law of a round (``tests/enumerate_law.py``).
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ class Draws:
 
     def guesses(self, q: Tensor, texts: Sequence[Text], slot: int) -> Tensor:
         """The drafted token number `slot` of each row, ``(B,)``, from ``(B, vocab)``."""
-        return pick(q, self.uniforms(texts, slot + 1)[:, 1 + 2 * slot])
+        return pick(q, self.uniforms(texts, slot + 1)[:, 1 + 2 * slot]).clamp(min=0)  # what is no q is told later
 
     def coins(self, heads: Tensor, texts: Sequence[Text]) -> Tensor:
         """Independent coins ``(B, n)``, True with these probabilities. A uniform can be 0: the comparison is strict."""
@@ -127,29 +128,30 @@ class Draws:
 
     def next_tokens(self, p: Tensor, texts: Sequence[Text]) -> Tensor:
         """The token that ends each row's round, ``(B,)``, from ``(B, vocab)``; -1 where that is no distribution."""
-        return pick(p, self.uniforms(texts, 0)[:, 0]).masked_fill(~p.sum(-1).isfinite(), -1)
+        return pick(p, self.uniforms(texts, 0)[:, 0])
 
     def uniforms(self, texts: Sequence[Text], n: int) -> Tensor:
         """A round's numbers, ``(B, >= 1 + 2 n)`` in [0, 1): for the next token; then guess and coin, n times."""
         keys = [(text.row, len(text)) for text in texts]
         known, numbers = self._last
         if known != keys or numbers.shape[1] < 1 + 2 * n:
-            rows = [self._row(row, length, 1 + 2 * max(n, 8)) for row, length in keys]
-            numbers = torch.from_numpy(np.stack(rows)).to(wide(self.device)).to(self.device)
-            numbers = numbers.clamp(max=1 - torch.finfo(numbers.dtype).eps / 2)  # rounding to float32 can reach 1
+            rows = [self._row(row, length, 1 + 2 * n) for row, length in keys]
+            numbers = torch.tensor(rows, dtype=wide(self.device), device=self.device)
             self._last = keys, numbers
         return numbers
 
-    def _row(self, row: int, length: int, count: int) -> np.ndarray:
+    def _row(self, row: int, length: int, count: int) -> list[float]:
+        """At least `count` numbers. A digest of 64 bytes makes eight of them."""
         seed = self.seeds[row] if self.shared is None else row_seed(self.shared, row)
-        raw = np.random.Philox(key=_hash(str(seed), 16), counter=[0, 0, 0, length]).random_raw(count)
-        return (raw >> np.uint64(11)) * 2.0**-53
+        bits = 24 if self.device.type == "mps" else 53  # as many as the float has: rounding must not reach 1
+        return [
+            (number >> (64 - bits)) * 2.0**-bits
+            for block in range(-(-max(count, 16) // 8))
+            for number in struct.unpack("<8Q", hashlib.blake2b(f"{seed}/{length}/{block}".encode()).digest())
+        ]
 
 
 def row_seed(seed: int, row: int) -> int:
     """The seed of a batch's row: that of row 0 is the seed itself, as if it were alone."""
-    return seed if row == 0 else _hash(f"{seed}/{row}", 8) >> 1
-
-
-def _hash(text: str, size: int) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big")
+    digest = hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=8).digest()
+    return seed if row == 0 else int.from_bytes(digest, "big") >> 1

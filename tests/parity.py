@@ -34,8 +34,11 @@ def differences(model: sd.Seq2Seq, cases, max_new_tokens: int) -> str:
 
 def _explain(model, source, want, got, max_new_tokens) -> str:
     same = next((i for i, (a, b) in enumerate(zip(want, got)) if a != b), min(len(want), len(got)))
-    logits = tiny.fresh_logits(model, source, [model.start_token, *want[:same]])[-1:]
-    top = model.constrain(logits, same, max_new_tokens - 1)[0].topk(2)
+    (text,), given = model.texts(1, max_new_tokens), model.source([source])
+    text.write(want[:same])
+    logits = tiny.fresh_logits(model, source, text.tokens)[-1:]
+    nothing = torch.empty(1, 0, dtype=torch.long)
+    top = model.adjustment(sd.SamplingRule(), given, [text]).scores(logits[None], [text], nothing)[0, 0].topk(2)
     margin = float(top.values[0] - top.values[1])
     verdict = f"top-2 margin {margin:.2e}, {'a near-tie' if margin < 1e-4 else 'no near-tie'}"
     return f"{source!r}: token {same} is {got[same:][:1]}, expected {want[same:][:1]} ({verdict})"

@@ -92,7 +92,7 @@ def test_the_module_runs_as_a_program(monkeypatch, capsys):
 
 def test_sweep_writes_the_table_and_figures_and_prints_where(pair, tmp_path, capsys, monkeypatch):
     short = {"sweep": ["w5 w6 w7", "w8 w9"], "measure": ["w10 w11"]}
-    monkeypatch.setattr("specdec_lite.experiment.load_prompts", lambda: short)
+    monkeypatch.setattr("specdec_lite.experiment.sweep.load_prompts", lambda: short)
     arguments = ["--gammas", "1", "2", "--temperatures", "0", "--max-new-tokens", "6", "--results-dir", str(tmp_path)]
     assert main(["sweep", *arguments]) == 0
     said = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The loop is lossless: the exact law of its rounds, in float64, against the target's."""
 
 import functools
+import itertools
 import math
 
 import pytest
@@ -147,6 +148,64 @@ def test_two_rows_have_the_product_of_their_laws_exactly(family, gamma):
     if gamma == 1:
         for wrong in WRONG:
             assert distance(case(pair, setting, gamma, length, sources=(SOURCE, OTHER)).law(wrong), law) > 0.01
+
+
+def no_eos_below(least):
+    def edit(prefix, logits):
+        if 1 + len(prefix) < least:
+            logits[tiny.EOS] = -math.inf
+
+    return edit
+
+
+def no_pair_twice(start):
+    def edit(prefix, logits):
+        written = (start, *prefix)
+        for first, second in itertools.pairwise(written):
+            if first == written[-1]:
+                logits[second] = -math.inf
+
+    return edit
+
+
+def forced(first, last, length):
+    def edit(prefix, logits):
+        for position, token in ((0, first), (length - 1, last)):
+            if len(prefix) == position:
+                logits[:] = [0.0 if i == token else -math.inf for i in range(len(logits))]
+
+    return edit
+
+
+SHIPPED = {
+    "min_length": ({"min_length": 3}, lambda model: no_eos_below(3)),
+    "no_repeat_ngram_size": ({"no_repeat_ngram_size": 2}, lambda model: no_pair_twice(model.start_token)),
+    "forced tokens": (
+        {"forced_bos_token_id": 3, "forced_eos_token_id": tiny.EOS}, lambda model: forced(3, tiny.EOS, LENGTH)
+    ),
+}  # fmt: skip
+
+
+@families
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("gamma", [1, 2, 3])
+def test_law_holds_under_what_a_checkpoint_ships(family, name, gamma):
+    """Its processors adjust p and q alike; the law compared with is edited in plain Python."""
+    shipped, made = SHIPPED[name]
+    pair = tiny_pair(family, PLAIN["vocab"], suppress_tokens=(tiny.PAD,), **shipped)
+    edits = made(pair.target), forbid(tiny.PAD)
+
+    def edit(prefix, logits):
+        for each in edits:
+            each(prefix, logits)
+
+    law = joint(target_law(pair.target, SOURCE, PLAIN["rule"], LENGTH, edit))
+    assert distance(law, wanted(pair, SOURCE, PLAIN)) > 0.01, "the setting changes nothing here"
+    right = case(pair, PLAIN, gamma)
+    assert distance(right.law(), law) < 1e-12
+    assert any(r.n_accepted for r in right.seen)
+    if gamma == 1:
+        assert min(distance(case(pair, PLAIN, gamma).law(wrong), law) for wrong in WRONG) > 0.01
 
 
 @families

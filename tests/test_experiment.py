@@ -11,12 +11,13 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 from matplotlib import image
 
 import specdec_lite as sd
 import sweep_child
 import tiny
-from specdec_lite.experiment import COLUMNS, KEY, Bench, ResultsTable
+from specdec_lite.experiment import COLUMNS, KEY, Bench, ResultsTable, fingerprint
 
 # The columns that the design promises; there may be more.
 PROMISED = """
@@ -84,7 +85,9 @@ def test_every_row_of_the_token_rule_is_predicted(rows):
 
 def test_prediction_never_sees_the_prompts_it_is_compared_with(t5_pair, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("specdec_lite.experiment.measure_costs", lambda pair, prompts, *_, **__: seen.append(prompts))
+    monkeypatch.setattr(
+        "specdec_lite.experiment.bench.measure_costs", lambda pair, prompts, *_, **__: seen.append(prompts)
+    )
     bench = Bench(t5_pair, 0.0, 8, OPTIONS["prompts"], OPTIONS["measure_prompts"], (2,), 0)
     assert seen == [OPTIONS["measure_prompts"]] and len(bench.measured) == 2
 
@@ -264,3 +267,13 @@ def test_two_sweeps_at_once_share_the_work_of_one_table(processes, tmp_path):
     assert [process.exitcode for process in both] == [0, 0]
     rows = pd.read_csv(tmp_path / "results.csv")
     assert len(rows) == 18 and not rows.duplicated(KEY).any()
+
+
+def test_the_fingerprint_of_prompts_sees_every_number_of_a_tensor():
+    sound = torch.randn(1, 80, 3000, generator=torch.Generator().manual_seed(0))
+    other = sound.clone()
+    other[0, 40, 1500] += 1  # in the middle, which `repr` leaves out
+    prints = {fingerprint([{"input_features": x}]) for x in (sound, other, sound.double(), sound.reshape(1, 3000, 80))}
+    assert len(prints) == 4 and fingerprint([{"input_features": sound.clone()}]) in prints
+    assert fingerprint([sound.numpy()]) == fingerprint([sound])
+    assert fingerprint(["a", "b"]) != fingerprint(["b", "a"])

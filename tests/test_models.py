@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers.modeling_outputs import BaseModelOutput
 
 import specdec_lite as sd
 import tiny
@@ -261,7 +262,9 @@ def test_a_prompt_that_does_not_fit_is_refused(options, error, said):
 def test_the_prompt_takes_room_in_the_decoder():
     model = sd.Seq2Seq(marian(), prompt=[8, 9, 10])
     assert model.texts(2, 61)[1].limit == 65  # the last token is never fed
-    with refuses(ValueError, "max_new_tokens=62", "at most 61", "64"):
+    with pytest.raises(
+        ValueError, match="max_new_tokens=62: expected at most the model's 64 positions less 3 of the prompt"
+    ):
         model.texts(1, 62)
 
 
@@ -489,3 +492,11 @@ def test_logits_that_are_not_finite_are_no_reason_to_refuse():
     hf_model = tiny.t5_model()
     hf_model.get_output_embeddings().weight.data[3] = torch.nan
     assert sd.Seq2Seq(hf_model).split_after is None
+
+
+def test_a_decoder_that_reads_something_else_than_the_states_is_refused(monkeypatch):
+    hf_model = tiny.bart_model()
+    forward, silence = hf_model.forward, BaseModelOutput(last_hidden_state=torch.zeros(1, 4, tiny.WIDTH))
+    monkeypatch.setattr(hf_model, "forward", lambda encoder_outputs, **rest: forward(encoder_outputs=silence, **rest))
+    with refuses(ValueError, "BartForConditionalGeneration", "states"):
+        sd.Seq2Seq(hf_model)

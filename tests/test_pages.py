@@ -11,34 +11,52 @@ import specdec_lite as sd
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "book" / f"{name}.md" for name in ("notation", "glossary", "seeds", "inside", "how_to_read")]
-# From the ground up: a room imports only from those before it.
-ROOMS = [
-    "sampling", "verification", "theory", "metrics", "models", "decoder", "compiled", "drafting", "generation",
-    "costs", "display", "experiment", "plotting",
+# From the ground up: a module imports only from those before it.
+MODULES = [
+    "checks", "texts", "sampling", "verification", "theory", "metrics", "decoder", "settings", "adjustment",
+    "selfcheck", "inputs", "prompts", "models", "loading", "drafting/base", "drafting/model",
+    "fast/narrow", "fast/buffers", "fast/compile", "record", "generation", "costs",
+    "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
 ]  # fmt: skip
+PACKAGE = ROOT / "specdec_lite"
 
 
-def rooms_imported_by(room: str) -> set[str]:
-    tree = ast.parse((ROOT / "specdec_lite" / f"{room}.py").read_text())
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("specdec_lite")):
-            module = (node.module or "").removeprefix("specdec_lite").lstrip(".")
-            found |= {module.split(".")[0]} if module else {alias.name for alias in node.names}
+def is_module(dotted: str) -> bool:
+    return PACKAGE.joinpath(*dotted.split(".")[1:]).with_suffix(".py").exists()
+
+
+def modules_imported_by(module: str) -> set[str]:
+    """Modules as paths, "fast/narrow"; a subpackage, whose __init__ imports all of it, as its last module."""
+    package = ["specdec_lite", *module.split("/")[:-1]]
+    dotted = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join([*package[: len(package) + 1 - node.level], *filter(None, [node.module])])
+            base = base if node.level else node.module
+            inner = {f"{base}.{alias.name}" for alias in node.names}
+            dotted |= {name if is_module(name) else base for name in inner}
         elif isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("specdec_lite.") for a in node.names if a.name.startswith("specdec_lite")}
-    return found
+            dotted |= {alias.name for alias in node.names}
+    paths = {name.removeprefix("specdec_lite.").replace(".", "/") for name in dotted if name.startswith("specdec_lite")}
+    return {next((m for m in reversed(MODULES) if m == path or m.startswith(f"{path}/")), path) for path in paths}
 
 
-def test_every_room_is_in_the_order_and_in_the_table_of_the_page():
-    assert {path.stem for path in ROOT.glob("specdec_lite/*.py")} == {*ROOMS, "__init__", "__main__"}
+def test_every_module_is_in_the_order_and_in_the_table_of_the_page():
+    found = {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")}
+    entries = {"__init__", "__main__", *(f"{module.split('/')[0]}/__init__" for module in MODULES if "/" in module)}
+    assert found == {*MODULES, *entries}
     page = (ROOT / "book" / "inside.md").read_text()
-    assert re.findall(r"^\| `specdec_lite/(\w+)\.py`", page, re.MULTILINE) == ROOMS
+    assert re.findall(r"^\| `specdec_lite/([\w/]+)\.py`", page, re.MULTILINE) == MODULES
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_from_rooms_before_it(room):
-    assert rooms_imported_by(room) <= {*ROOMS[: ROOMS.index(room)]}
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_modules_before_it(module):
+    assert modules_imported_by(module) <= {*MODULES[: MODULES.index(module)]}
+
+
+def test_the_imports_of_a_module_are_seen():
+    assert {"decoder", "models", "fast/narrow"} == modules_imported_by("fast/buffers")
+    assert "prompts" in modules_imported_by("models")  # from . import prompts
 
 
 @pytest.mark.parametrize("page", ["seeds", "inside"])

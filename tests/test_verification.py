@@ -19,14 +19,20 @@ def random_rows(n, vocab, seed, zeros=False):
     return rows / rows.sum(-1, keepdim=True)
 
 
+def behind(q):
+    """q as the rules want it: a row of 0 behind the proposal."""
+    return torch.cat([q, torch.zeros_like(q[:1])]) if len(q) else torch.zeros(1, 6, dtype=torch.float64)
+
+
 def law_of_first_token(rule, p, q):
     """Draft one token from q, verify it, and see which token comes first: by going through all outcomes."""
+    q = behind(q)
     law = torch.zeros(p.shape[-1], dtype=torch.float64)
     for token in q[0].nonzero()[:, 0]:
         drafted = token[None]
         refused, kept = sd.cut_probs(rule, p, q, drafted)
         law[token] += q[0, token] * kept
-        law += q[0, token] * refused * rule.next_probs(p, q, drafted, 0)
+        law += q[0, token] * refused * rule.after(p, q, drafted, torch.tensor(0))
     return law
 
 
@@ -66,11 +72,11 @@ def test_the_rule_is_exact_in_fractions_and_its_two_mutants_are_off_by_these():
 
 def test_mutants_of_the_package_are_off_by_the_same():
     class ResamplesFromP(sd.TokenRule):
-        def next_probs(self, p, q, drafted, cut):
+        def after(self, p, q, drafted, cut):
             return p[cut]
 
     class InvertedRatio(sd.TokenRule):
-        def accept_probs(self, p, q, drafted):
+        def heads(self, p, q, drafted):
             return (q[0, drafted] / p[0, drafted]).clamp(max=1)
 
     p, q = torch.tensor([P, P], dtype=torch.float64), torch.tensor([Q], dtype=torch.float64)
@@ -80,7 +86,7 @@ def test_mutants_of_the_package_are_off_by_the_same():
 
 def test_acceptance_probability_is_the_overlap():
     p, q = random_rows(2, 9, 1), random_rows(1, 9, 2)
-    accepted = sum(q[0, x] * sd.TokenRule().accept_probs(p, q, torch.tensor([x]))[0] for x in range(9))
+    accepted = sum(q[0, x] * sd.TokenRule().heads(p, behind(q), torch.tensor([x]))[0] for x in range(9))
     assert accepted == pytest.approx(float(sd.overlap(p[0], q[0])), abs=1e-15)
     assert float(sd.overlap(p[0], q[0])) == pytest.approx(1 - sd.total_variation(p[0], q[0]), abs=1e-15)
 
@@ -88,7 +94,7 @@ def test_acceptance_probability_is_the_overlap():
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
 def test_cut_probs_are_those_of_the_first_refusal(n):
     p, q, drafted = random_rows(n + 1, 6, 3), random_rows(n, 6, 4), torch.arange(n)
-    law = sd.cut_probs(sd.TokenRule(), p, q, drafted)
+    law = sd.cut_probs(sd.TokenRule(), p, behind(q), drafted)
     heads = [min(1.0, float(p[i, i] / q[i, i])) for i in range(n)]
     reached = [1.0]
     for head in heads:
@@ -97,28 +103,42 @@ def test_cut_probs_are_those_of_the_first_refusal(n):
     assert float(law.sum()) == pytest.approx(1, abs=1e-15)
 
 
-@pytest.mark.parametrize(
-    ("coins", "cut", "examined"),
-    [([], 0, 0), ([0, 1, 1], 0, 1), ([1, 0, 1], 1, 2), ([1, 1, 0], 2, 3), ([1, 1, 1], 3, 3)],
-)
-def test_cut_is_at_the_first_tails_and_what_follows_is_not_examined(coins, cut, examined):
-    rule = sd.TokenRule()
-    assert int(rule.cut(torch.tensor(coins, dtype=torch.bool))) == cut
-    assert rule.examined(cut, len(coins)) == examined
+@pytest.mark.parametrize(("coins", "cut"), [([], 0), ([0, 1, 1], 0), ([1, 0, 1], 1), ([1, 1, 0], 2), ([1, 1, 1], 3)])
+def test_cut_is_at_the_first_tails(coins, cut):
+    assert int(sd.TokenRule().cut(torch.tensor(coins, dtype=torch.bool))) == cut
 
 
 def test_a_token_the_target_forbids_is_never_kept_and_one_it_prefers_always():
-    p, q = torch.tensor([[0.0, 1.0], [0.5, 0.5]]), torch.tensor([[0.5, 0.5]])
-    assert [float(sd.TokenRule().accept_probs(p, q, torch.tensor([x]))) for x in (0, 1)] == [0.0, 1.0]
+    p, q = torch.tensor([[0.0, 1.0], [0.5, 0.5]]), torch.tensor([[0.5, 0.5], [0.0, 0.0]])
+    assert [float(sd.TokenRule().heads(p, q, torch.tensor([x]))) for x in (0, 1)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("p", [[0.5, 0.5], [0.0, 1.0]], ids=["p > 0", "p = q = 0"])
+def test_where_nothing_was_proposed_the_refusal_is_certain(p):
+    """q = 0 there. The old quotient said 1 where p > 0, and NaN where p = q = 0."""
+    rows, q = torch.tensor([p, [0.5, 0.5]]), torch.zeros(2, 2)
+    assert sd.TokenRule().heads(rows, q, torch.tensor([0])).tolist() == [0.0]
+    assert torch.equal(sd.TokenRule().after(rows, q, torch.tensor([0]), torch.tensor(0)), rows[0])
+
+
+def test_rows_of_a_batch_are_judged_each_for_itself():
+    p, q = random_rows(12, 6, 5).reshape(3, 4, 6), random_rows(12, 6, 6).reshape(3, 4, 6)
+    q[0, 2:], q[1, 3:], q[2, 0:] = 0, 0, 0  # three, and two, and nothing proposed
+    drafted, rule = torch.tensor([[1, 2, 0], [3, 4, 5], [0, 0, 0]]), sd.TokenRule()
+    heads, cut = rule.heads(p, q, drafted), torch.tensor([2, 1, 0])
+    for i in range(3):
+        assert torch.equal(heads[i], rule.heads(p[i], q[i], drafted[i]))
+        assert torch.equal(rule.after(p, q, drafted, cut)[i], rule.after(p[i], q[i], drafted[i], cut[i]))
+    assert torch.allclose(rule.after(p, q, drafted, cut)[0], p[0, 2], atol=1e-15)  # the bonus
 
 
 def test_next_token_is_from_the_residual_after_a_refusal_and_from_p_as_a_bonus():
-    p, q, drafted = random_rows(3, 6, 5), random_rows(2, 6, 6), torch.tensor([1, 2])
+    p, q, drafted = random_rows(3, 6, 5), behind(random_rows(2, 6, 6)), torch.tensor([1, 2])
     rule = sd.TokenRule()
     for cut in (0, 1):
         excess = (p[cut] - q[cut]).clamp(min=0)
-        assert torch.allclose(rule.next_probs(p, q, drafted, cut), excess / excess.sum(), atol=1e-15)
-    assert torch.equal(rule.next_probs(p, q, drafted, 2), p[2])
+        assert torch.allclose(rule.after(p, q, drafted, torch.tensor(cut)), excess / excess.sum(), atol=1e-15)
+    assert torch.allclose(rule.after(p, q, drafted, torch.tensor(2)), p[2], atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

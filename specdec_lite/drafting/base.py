@@ -61,6 +61,7 @@ class Block(NamedTuple):
     q: Tensor
     counts: list[int | None]
     proposer: str  # its name, for messages
+    outside: Tensor  # (B, n): the proposal said a token that the vocabulary has not
 
 
 def ask(
@@ -74,15 +75,16 @@ def ask(
     if n:
         proposal = proposer.propose(texts, asked, adjustment, draws)
         tokens, probs = check_shapes(proposer, proposal, len(texts), vocab)
+        told = check_counts(proposer, proposal, *tokens.shape)
         tokens, probs = tokens[:, :n], probs[:, :n]
-        told = [tokens.shape[1]] * len(texts) if proposal.counts is None else proposal.counts
-        counts = [min(tokens.shape[1], *both) for both in zip(told, asked, strict=True)]
+        counts = [min(tokens.shape[1], *both) for both in zip(told, asked)]
+    inside = tokens.clamp(0, vocab - 1)  # an id outside would break an index before anybody could say so
     q = torch.nn.functional.pad(probs, (0, 0, 0, 1))
     if min(counts) < tokens.shape[1]:
         slots = torch.arange(q.shape[1], device=q.device)
         q = q.masked_fill((slots >= torch.tensor(counts, device=q.device)[:, None])[..., None], 0.0)
     counts = [None if each is None else count for each, count in zip(plan, counts)]
-    return Block(tokens, q, counts, type(proposer).__name__)
+    return Block(inside, q, counts, type(proposer).__name__, inside != tokens)
 
 
 def check_shapes(proposer: Proposer, proposal: Proposal, rows: int, vocab: int) -> tuple[Tensor, Tensor]:
@@ -99,6 +101,17 @@ def check_shapes(proposer: Proposer, proposal: Proposal, rows: int, vocab: int) 
     return tokens.long(), probs
 
 
+def check_counts(proposer: Proposer, proposal: Proposal, rows: int, n: int) -> list[int]:
+    """How many tokens each row has proposed: all, if nobody says otherwise."""
+    counts = proposal[2] if len(proposal) > 2 else None
+    if counts is None:
+        return [n] * rows
+    if len(counts) != rows or not all(0 <= count <= n for count in counts):
+        name = type(proposer).__name__
+        raise ValueError(f"{name}.propose returned counts={counts!r}: expected {rows} of them, each in 0..{n}")
+    return [int(count) for count in counts]
+
+
 def wrong_q(block: Block) -> Tensor:
     """Where a proposed q ``(B, n)`` is no distribution, or gives 0 to the token that it proposed."""
     n = block.tokens.shape[1]
@@ -106,7 +119,7 @@ def wrong_q(block: Block) -> Tensor:
     proposed = torch.arange(n, device=block.q.device) < counts[:, None]
     q = block.q[:, :n]
     fine = ((q.sum(-1) - 1).abs() < 1e-3) & (q >= 0).all(-1) & (at_tokens(block.q, block.tokens) > 0)
-    return proposed & ~fine
+    return proposed & (block.outside | ~fine)
 
 
 def explain(block: Block, row: int) -> ValueError:
@@ -114,7 +127,8 @@ def explain(block: Block, row: int) -> ValueError:
     slot = int(wrong_q(block)[row].nonzero()[0])
     q, token = block.q[row, slot], int(block.tokens[row, slot])
     found = (
-        "holds NaN or infinity" if not q.isfinite().all()
+        "is for no token of the vocabulary" if block.outside[row, slot]
+        else "holds NaN or infinity" if not q.isfinite().all()
         else "has a negative entry" if (q < 0).any()
         else f"sums to {float(q.sum()):.4g}" if abs(float(q.sum()) - 1) >= 1e-3
         else f"gives probability 0 to token {token}, which it proposed"

@@ -1,0 +1,139 @@
+"""A pair with compiled steps, or the reason why there is none."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from textwrap import shorten
+
+import torch
+
+from ..checks import check_integer
+from ..models import Pair, Seq2Seq
+from .buffers import CompiledSeq2Seq
+from .narrow import ROUNDED
+
+AS_IT_IS = "the pair works without it, as it is"
+
+
+def compile_pair(
+    pair: Pair,
+    *,
+    gammas: int | Iterable[int] = 4,
+    max_new_tokens: int = 64,
+    max_source_tokens: int = 128,
+    draft_weights: str | None = None,
+    backend="inductor",
+    progress: bool = True,
+) -> Pair:
+    """The same pair with compiled steps: pass it to the loops in place of the other.
+
+    The target is compiled for one position (plain decoding) and for gamma + 1, the draft for one and, to catch up, two.
+    What each of them makes of a new source, its keys and values, is compiled as well.
+    Compiling takes from seconds to minutes; it happens here, once, and not in the first generation.
+
+    Parameters
+    ----------
+    gammas : int or several
+        The values of gamma that will be used. With another one the next larger step is used, if there is one.
+    max_new_tokens, max_source_tokens : int
+        What the buffers hold. Longer requests are refused.
+    draft_weights : str, optional
+        "bfloat16" or "int8": round the weights of the draft's decoder, so that a step reads half or a quarter of
+        float32's bytes. q becomes that of the rounded draft, and stays the distribution that is really drawn from, so
+        the output keeps the target's law. Measure "int8": some processors are slow to turn small integers into floats.
+    backend : str or callable
+        As in `torch.compile`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and what was expected; or the model, and what of it no compiled step serves:
+        other inputs than token ids, grouped heads, sliding windows, positions that leave out the pad token.
+    RuntimeError
+        There is no C++ compiler (CPU), or no Triton (GPU), or torch is too old, or torch cannot compile the model.
+    """
+    gammas = [gammas] if isinstance(gammas, int) else list(gammas)
+    if not gammas:
+        raise ValueError("gammas=[]: expected at least one integer >= 0")
+    for gamma in gammas:
+        check_integer("gammas", gamma, minimum=0)
+    check_integer("max_new_tokens", max_new_tokens, minimum=1)
+    check_integer("max_source_tokens", max_source_tokens, minimum=1)
+    if draft_weights not in (None, *ROUNDED):
+        raise ValueError(f"draft_weights={draft_weights!r}: expected None, {' or '.join(map(repr, ROUNDED))}")
+    check_can_compile(pair, backend)
+    check_models(pair)
+    options = {"max_new_tokens": max_new_tokens, "max_source_tokens": max_source_tokens, "backend": backend}
+    with named("pair.target", pair.target):
+        target = CompiledSeq2Seq(pair.target, {1, *(gamma + 1 for gamma in gammas)}, **options)
+        seconds = target.warm_up()
+    with named("pair.draft", pair.draft):
+        draft = CompiledSeq2Seq(pair.draft, {1, 2}, rounded=ROUNDED.get(draft_weights), lean_calls=True, **options)
+        seconds += draft.warm_up()
+    if progress:
+        print(f"compiled {len(target.steps) + len(draft.steps) + 2} steps in {seconds:.0f} s")
+    return Pair(target, draft, pair.name)
+
+
+def check_can_compile(pair: Pair, backend) -> None:
+    """Raise an error that says what is missing: a backend, a newer torch, a compiler."""
+    if not callable(backend) and backend not in torch.compiler.list_backends(exclude_tags=()):
+        raise ValueError(f"backend={backend!r}: expected a callable or one of {torch.compiler.list_backends()}")
+    if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
+        needed = f"compile_pair needs a torch that compiles each width by itself, as 2.13 does, not {torch.__version__}"
+        raise RuntimeError(f"{needed}; {AS_IT_IS}")
+    if backend == "inductor" and not has_compiler(pair.target.device):
+        needed = "Triton" if pair.target.device.type == "cuda" else "a C++ compiler"
+        raise RuntimeError(f"compile_pair needs {needed} and found none; {AS_IT_IS}")
+
+
+def check_models(pair: Pair) -> None:
+    """Raise a ValueError that names a model, and what of it no compiled step serves."""
+    for role, model in zip(("target", "draft"), pair):
+        for found, expected in unserved(model):
+            name = type(model.hf_model).__name__
+            raise ValueError(f"pair.{role}={name} has {found}: compile_pair expects {expected}; {AS_IT_IS}")
+    if pair.draft.device != pair.target.device:
+        raise ValueError(f"pair.draft is on {pair.draft.device}: expected the target's device, {pair.target.device}")
+
+
+def unserved(model: Seq2Seq) -> Iterator[tuple[str, str]]:
+    """What a model has that no compiled step serves, and what is expected in its place."""
+    config = model.hf_model.get_decoder().config.get_text_config(decoder=True)
+    heads, key_heads = (getattr(config, f"num_{kind}_heads", None) for kind in ("attention", "key_value"))
+    windows = [kind for kind in getattr(config, "layer_types", None) or () if kind != "full_attention"]
+    if model.reader.name != "input_ids":
+        yield f"an encoder of {model.reader.name}", "one of token ids"
+    if key_heads not in (None, heads):
+        yield f"grouped heads ({heads}, with keys for {key_heads})", "keys for every head"
+    if windows:
+        yield f"layers of {windows[0]}", "full attention"
+    if model.split_after is not None:
+        yield f"positions that leave out its pad token ({model.split_after})", "positions that count every token"
+
+
+@contextmanager
+def named(role: str, model: Seq2Seq):
+    """Whatever torch or transformers raises on the way, say for which model, and that decoding needs none of it."""
+    try:
+        yield
+    except Exception as error:
+        name, why = type(model.hf_model).__name__, shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
+        raise RuntimeError(f"{role}={name} cannot be compiled ({why}); {AS_IT_IS}") from error
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether `torch.compile` finds what it needs on this machine."""
+    from torch._inductor.cpp_builder import get_cpp_compiler  # a second to import, and seldom needed
+    from torch._inductor.exc import InvalidCxxCompiler
+    from torch.utils._triton import has_triton
+
+    if device.type == "cuda":
+        return has_triton()
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
