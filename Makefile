@@ -26,13 +26,15 @@ DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p taught_tokens 600000
 
-.PHONY: help book execute status look results test bench pair repository clean
+.PHONY: help book execute status look results test test-long lines bench pair repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
 	@echo "make results           run the gamma experiment: results/results.csv and three figures"
 	@echo "make bench             speed beside Hugging Face's own loops: results/bench.md and bench.csv (BENCH= options)"
 	@echo "make test              lint, unit tests, and every notebook against its stored outputs"
+	@echo "make test-long         every unit test, also those that take long: all families of models (a quarter of an hour)"
+	@echo "make lines             how long the modules are that carry the ideas"
 	@echo "make execute           run the notebooks again and store their outputs (NOTEBOOKS=… for some)"
 	@echo "make look              look at the built book in a browser: errors, contrast, code cut off, weight (needs Chromium and npm)"
 	@echo "make status            write the page that says what ran on what, and how much is tested"
@@ -75,6 +77,18 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile tests
 	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile --nbval notebooks
+
+# TESTS="tests/test_families.py" for some.
+TESTS ?= tests
+
+test-long: $(READY)
+	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile --long $(TESTS)
+
+# Small enough to read in an evening: they stay under 1,200 lines together.
+CORE := texts sampling verification decoder adjustment drafting/base record generation
+
+lines:
+	@wc -l $(CORE:%=specdec_lite/%.py)
 
 pair: $(READY)
 	mkdir -p "$(OUT)"

@@ -13,8 +13,8 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -24,7 +24,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 import specdec_lite as sd
 from specdec_lite.costs import Costs
 from specdec_lite.experiment import counts, peak_memory_mb, per_token_ratio
-from specdec_lite.fast import StaticDecoder, has_compiler
+from specdec_lite.fast import has_compiler
 
 GAMMAS = (1, 2, 4, 6)  # from these every pair's best gamma is chosen, on paragraphs that are not measured
 SHAPES = {  # T5's published shapes; weights are random, since time does not depend on them
@@ -44,8 +44,11 @@ def load(name: str) -> sd.Pair:
 
 def random_t5(shape: str) -> sd.Seq2Seq:
     torch.manual_seed(0)
-    config = T5Config(vocab_size=32128, decoder_start_token_id=0, eos_token_id=1, pad_token_id=0, **SHAPES[shape])
-    return sd.Seq2Seq(T5ForConditionalGeneration(config))
+    return sd.Seq2Seq(T5ForConditionalGeneration(t5_config(shape)))
+
+
+def t5_config(shape: str) -> T5Config:
+    return T5Config(vocab_size=32128, decoder_start_token_id=0, eos_token_id=1, pad_token_id=0, **SHAPES[shape])
 
 
 def sources(pair: sd.Pair, n: int) -> tuple[list, list]:
@@ -111,34 +114,31 @@ def in_turns(ways: dict[str, Way], prompts: list) -> dict[str, list[sd.Generatio
     return runs
 
 
-def outside_share(way: Way, prompts: list) -> float:
+def outside_share(make_way: Callable[[sd.Pair], Way], pair: sd.Pair, prompts: list) -> float:
     """Share of a loop's time that passes outside the encoders' and decoders' forward passes."""
-    inside, total = 0.0, 0.0
+    laps = []
+    models = (model.with_cursor(timed(model.cursor_kind, laps)) for model in pair)
+    way = make_way(sd.Pair(*models, pair.name))
+    total = sum(way(source, i).seconds for i, source in enumerate(prompts))
+    return 1 - sum(laps) / total
 
-    def timed(method):
-        def call(*arguments):
-            nonlocal inside
+
+def timed(kind: type[sd.CachedDecoder], laps: list[float]) -> type[sd.CachedDecoder]:
+    """Cursors of this kind that note how long each start, with its encoder, and each forward pass took."""
+
+    class Timed(kind):
+        def start(self, source):
             began = time.perf_counter()
-            result = method(*arguments)
-            inside += time.perf_counter() - began
-            return result
+            super().start(source)
+            laps.append(time.perf_counter() - began)
 
-        return call
+        def forward(self, rows):
+            began = time.perf_counter()
+            logits = super().forward(rows)
+            laps.append(time.perf_counter() - began)
+            return logits
 
-    patches = [
-        patch.object(kind, name, timed(getattr(kind, name)))
-        for kind in (sd.CachedDecoder, StaticDecoder)
-        for name in ("start", "forward")
-    ]
-    for each in patches:
-        each.start()
-    try:
-        for i, source in enumerate(prompts):
-            total += way(source, i).seconds
-    finally:
-        for each in patches:
-            each.stop()
-    return 1 - inside / total
+    return Timed
 
 
 @torch.inference_mode()
@@ -219,7 +219,8 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
             facts |= {"alpha": total["alpha"], "c": costs.c, "v": costs.v[gamma]}
             facts |= {"tokens_per_pass": total["tokens_per_target_pass"]}
         if path in pairs:
-            facts |= {"outside_forwards": outside_share(ways[way], prompts[:3])}
+            make_way = partial(speculative, gamma=gamma, options=options) if gamma else partial(plain, options=options)
+            facts |= {"outside_forwards": outside_share(make_way, pairs[path], prompts[:3])}
             draft_bytes = pairs[path].draft.hf_model.get_output_embeddings().weight.itemsize
             floor = floor_ms_per_token(each, weights, gamma or 0, draft_bytes, rates)
             facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}

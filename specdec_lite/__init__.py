@@ -2,10 +2,11 @@
 
 from importlib.metadata import version as _version
 
+from . import explore
 from .adjustment import Adjustment
 from .costs import measure_costs, step_weights
 from .decoder import CachedDecoder, EncodedSource
-from .display import show_tokens
+from .display import show_rounds, show_tokens
 from .drafting import DraftModel, Proposal, Proposer
 from .experiment import load_prompts, run_gamma_sweep
 from .fast import compile_pair

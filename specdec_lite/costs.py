@@ -11,6 +11,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from .decoder import CachedDecoder
+from .fast import NarrowLinear
 from .generation import autoregressive_generate, now, speculative_generate
 from .models import Pair, Seq2Seq, Source
 from .theory import finite_walltime_factor
@@ -135,10 +137,10 @@ def step_weights(model: Seq2Seq, source: Source) -> list[Tensor]:
 
     Those that make the source's keys and values are not among them: they are used once per source.
     """
-    cursor, used = model.cursor(), []
+    cursor, used = CachedDecoder(model.hf_model), []  # not a compiled model's own cursor: that calls no hooks
     cursor.start(model.encode(source))
     cursor.extend([model.start_token])
-    linear = [layer for layer in model.hf_model.modules() if isinstance(layer, nn.Linear)]
+    linear = [layer for layer in model.hf_model.modules() if isinstance(layer, (nn.Linear, NarrowLinear))]
     hooks = [layer.register_forward_hook(lambda layer, *_: used.append(layer.weight)) for layer in linear]
     cursor.extend([model.start_token])
     for hook in hooks:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 
 import torch
 from torch import Tensor
@@ -47,25 +48,33 @@ class EncodedSource:
     def __init__(self, hf_model, inputs: Sequence[Mapping[str, Tensor]], sources: Sequence | None = None):
         self.hf_model, self.inputs = hf_model, list(inputs)
         self.sources = list(inputs if sources is None else sources)
+        if len(self._alike()) > 1 and "attention_mask" not in signature(hf_model.forward).parameters:
+            raise ValueError(
+                f"source holds rows of {len(self._alike())} shapes: expected one, since {type(hf_model).__name__} "
+                "cannot be told where a row's states end"
+            )
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     @cached_property
     def outputs(self) -> EncoderStates:
-        """The encoder's states ``(B, longest, width)``, 0 behind the end of a row, and their mask if it hides any."""
-        encoder, states, masks = self.hf_model.get_encoder(), [None] * len(self), [None] * len(self)
-        for rows in self._alike():
+        """The encoder's states ``(B, longest, width)``, 0 behind the end of a row, and their mask if one is needed."""
+        encoder, states, masks, told = self.hf_model.get_encoder(), [None] * len(self), [None] * len(self), None
+        groups = self._alike()
+        for rows in groups:
             together = {name: torch.cat([self.inputs[i][name] for i in rows]) for name in self.inputs[rows[0]]}
             outputs = encoder(**together, return_dict=True)
             told = getattr(outputs, "attention_mask", None)
             for place, i in enumerate(rows):
                 states[i] = outputs.last_hidden_state[place]
-                masks[i] = states[i].new_ones(len(states[i])) if told is None else told[place]
+                masks[i] = _ones(states[i][None])[0] if told is None else told[place].long()
+        if len(groups) == 1:
+            return EncoderStates(last_hidden_state=torch.stack(states), attention_mask=told)
         longest = max(len(row) for row in states)
         states = torch.stack([pad(row, (0, 0, 0, longest - len(row))) for row in states])
-        mask = torch.stack([pad(row.long(), (0, longest - len(row))) for row in masks])
-        return EncoderStates(last_hidden_state=states, attention_mask=None if bool(mask.all()) else mask)
+        masks = torch.stack([pad(row, (0, longest - len(row))) for row in masks])
+        return EncoderStates(last_hidden_state=states, attention_mask=masks)
 
     @property
     def states(self) -> Tensor:
@@ -76,7 +85,8 @@ class EncodedSource:
         """1 on what a row has, 0 behind it, ``(B, longest input)``; None if there is nothing to hide."""
         if len(self._alike()) == 1:
             masks = [inputs.get("attention_mask") for inputs in self.inputs]
-            return None if masks[0] is None else torch.cat(masks)
+            mask = None if masks[0] is None else torch.cat(masks)
+            return None if mask is None or bool(mask.all()) else mask  # the encoder may want one that hides nothing
         masks = [inputs.get("attention_mask", _ones(next(iter(inputs.values())))) for inputs in self.inputs]
         longest = max(mask.shape[1] for mask in masks)
         return torch.cat([pad(mask, (0, longest - mask.shape[1])) for mask in masks])

@@ -220,19 +220,18 @@ class Verdict(NamedTuple):
 
 
 def write(text: Text, drafted: list[int], cut: int, next_token: int, source: str, overlaps: Sequence[float]) -> Round:
-    """Write the kept tokens and the one after them, as far as the text goes; return the record."""
-    kept = drafted[:cut]
-    ended = bool(kept) and kept[-1] in text.eos_tokens
-    if next_token < 0 and not ended:
-        raise ValueError(
-            f"nothing can follow token {len(text) + len(kept)} of row {text.row}: the target's logits hold NaN or "
-            "infinity, or its checkpoint's settings forbid every token; expected at least one that is possible"
-        )
-    written = text.write([*kept, next_token])
+    """Write the kept tokens and, unless an EOS is among them, the one after them; return the record."""
+    kept = text.write(drafted[:cut])
+    if goes_on := text.open:
+        if next_token < 0:
+            raise ValueError(
+                f"nothing can follow token {len(text)} of row {text.row}: the target's logits hold NaN or infinity, or "
+                "its checkpoint's settings forbid every token; expected at least one that is possible"
+            )
+        text.write([next_token])
+    after = (next_token, source) if goes_on else (None, None)
     examined = min(cut + 1, len(drafted))
-    if len(written) == len(kept):
-        return Round(tuple(drafted), len(kept), None, None, examined, tuple(overlaps[:examined]))
-    return Round(tuple(drafted), len(kept), next_token, source, examined, tuple(overlaps[:examined]))
+    return Round(tuple(drafted), len(kept), *after, examined, tuple(overlaps[:examined]))
 
 
 class Call:
@@ -261,7 +260,7 @@ class Call:
             if record is not None:
                 out.rounds.append(record)
                 if self.record_probs:
-                    self.probs[text.row].append(step.p[i, : len(record.emitted)])
+                    self.probs[text.row].append(step.p[i, : len(record.emitted)].clone())
 
     def finish(self) -> Generation | list[Generation]:
         """What is outside the clock: text and pieces, recorded distributions."""
@@ -269,6 +268,7 @@ class Call:
         for out, text, probs in zip(self.out, self.texts, self.probs):
             out.seconds, out.token_ids = seconds, text.generated
             out.text, out.pieces = self.target.decode(out.token_ids), self.target.pieces(out.token_ids)
+            out.refused = [self.target.pieces(r.drafted[r.n_accepted :]) for r in out.rounds]
             out.target_probs = torch.cat(probs) if self.record_probs else None
         return self.out if self.many else self.out[0]
 
@@ -290,6 +290,8 @@ def check_seeds(seed, rows: int):
 
 def now(model: Seq2Seq) -> float:
     """Seconds on a clock that waits for the device."""
-    if model.device.type in ("cuda", "mps"):
-        getattr(torch, model.device.type).synchronize()
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    elif model.device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()

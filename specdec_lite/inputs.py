@@ -47,14 +47,9 @@ class SourceReader:
             self.vocab_size = source_vocabulary(hf_model, encoder)
 
     def __call__(self, source: Source, max_length: int | None) -> dict[str, Tensor]:
-        """Inputs with a batch dimension of 1, on the model's device, floating ones in the model's dtype.
-
-        An attention mask without a zero is left out: it changes nothing, and making masks from it costs time.
-        """
+        """Inputs with a batch dimension of 1, on the model's device, floating ones in the model's dtype."""
         inputs = self._read(source)
         self._check(inputs, max_length)
-        if inputs.get("attention_mask") is not None and bool(inputs["attention_mask"].all()):
-            inputs.pop("attention_mask")
         device, dtype = self.hf_model.device, self.hf_model.dtype
         return {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in inputs.items()}
 

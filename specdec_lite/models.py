@@ -191,6 +191,7 @@ class Seq2Seq:
         if self.tokenizer is None:
             return [f" {token}" for token in token_ids]
         tokens = self.tokenizer.convert_ids_to_tokens(list(token_ids))
+        tokens = [token or f"<{x}>" for token, x in zip(tokens, token_ids)]  # a model can have more tokens than names
         pieces, known = [], ""
         for i in range(len(tokens)):
             text = self.tokenizer.convert_tokens_to_string(tokens[: i + 1])
@@ -251,6 +252,5 @@ def warn_once(hf_model, settings: dict) -> None:
     if settings and hf_model not in _warned:
         _warned.add(hf_model)
         listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        warnings.warn(
-            f"the checkpoint asks for {listed}: the call's own temperature, top_k and top_p count", stacklevel=2
-        )
+        said = "the call's temperature, top_k and top_p are used instead, and no beams"
+        warnings.warn(f"the checkpoint asks for {listed}: {said}", stacklevel=2)

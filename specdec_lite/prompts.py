@@ -80,8 +80,8 @@ def whisper_prompt(hf_model, language: str | None, task: str | None) -> tuple[in
     languages, tasks = (getattr(generation, name, None) for name in ("lang_to_id", "task_to_id"))
     if not getattr(generation, "is_multilingual", True) and (language, task) != (None, None):
         raise ValueError(f"language={language!r}, task={task!r}: expected neither, this model knows English only")
-    language = language or getattr(generation, "language", None)
-    task = task or getattr(generation, "task", None)
+    language = getattr(generation, "language", None) if language is None else language
+    task = getattr(generation, "task", None) if task is None else task
     tokens = [start, *(_forced_prompt(hf_model) if language is None and task is None else ())]
     if language is not None:
         tokens[1:2] = [find("language", language, whisper_languages(languages))]
@@ -100,7 +100,7 @@ def whisper_prompt(hf_model, language: str | None, task: str | None) -> tuple[in
 
 
 def whisper_languages(languages: Mapping[str, int] | None, codes_only: bool = False) -> dict[str, int]:
-    """ "de", "<|de|>" and "german" to the token of German."""
+    """From a language's code ("de"), token ("<|de|>") or English name ("german") to the id of its token."""
     languages = languages or {}
     codes = {token.strip("<|>"): i for token, i in languages.items()}
     if codes_only:

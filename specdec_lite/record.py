@@ -49,6 +49,7 @@ class Round:
 class Generation:
     """A finished text and how it came about. `token_ids` holds generated tokens only, EOS included when reached.
 
+    `pieces` says what each token adds to the text; `refused` the same, round by round, of the guesses not kept.
     In a batch, passes are counted while the row was open, and `seconds` is the time of the whole batch.
     """
 
@@ -56,6 +57,7 @@ class Generation:
     token_ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    refused: list[list[str]] = field(default_factory=list)
     target_passes: int = 0
     draft_passes: int = 0
     seconds: float = 0.0

@@ -8,7 +8,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from .decoder import EncoderStates
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}  # of the logits' size
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}  # of the logits' size
 REASON = "expected a decoder that can be fed several tokens at once (self_check=False leaves this check out)"
 
 
@@ -23,7 +23,8 @@ def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
     Raises
     ------
     ValueError
-        The logits differ (no causal mask with a cache: FSMT), or the model refuses such a block (ProphetNet).
+        The logits differ (no causal mask with a cache: FSMT), or the model refuses such a block (ProphetNet), or what
+        it reads of its encoder is something else than the last states.
     """
     pad = hf_model.config.get_text_config(decoder=True).pad_token_id
     others = [i for i in range(min(vocab_size, 64)) if i not in (start, pad)]
@@ -32,10 +33,16 @@ def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
     try:
         alone = decoder.logits([[token] for token in tokens])
         once, split = (decoder.distance(alone, blocks) for blocks in ([tokens], [tokens[:2], tokens[2:]]))
+        decoder.states *= -10
+        deaf = torch.equal(alone[0], decoder.logits([tokens[:1]])[0])
     except Exception as error:  # whatever a model raises, it is why it cannot be used
         raise ValueError(f"hf_model={type(hf_model).__name__} fails with {error!r}: {REASON}") from error
     if max(split) > TOLERANCE.get(hf_model.dtype, 0.2):
         raise ValueError(f"hf_model={type(hf_model).__name__} computes other logits for a block: {REASON}")
+    if deaf:  # such as PP-FormulaNet, which reads a pooled output
+        raise ValueError(
+            f"hf_model={type(hf_model).__name__} ignores its encoder's states: expected them to be all it reads"
+        )
     # In half precision a position more or less is near rounding; but rounding is in both, and the position in one.
     return pad if once[-1] > max(10 * split[-1], 2 * torch.finfo(hf_model.dtype).eps) else None
 

@@ -21,7 +21,7 @@ def expected_tokens(alpha: float, gamma: int) -> float:
 
 def walltime_factor(alpha: float, gamma: int, c: float, v: float = 1.0) -> float:
     """Speed-up over plain decoding of an endless text, E[tokens] / (gamma c + v): Theorem 3.8, which has v = 1."""
-    _check_costs(c, v)
+    check_costs(c, v)
     return expected_tokens(alpha, gamma) / (gamma * c + v)
 
 
@@ -40,7 +40,7 @@ def finite_walltime_factor(
         decoding pays the first one too.
     """
     alpha, gamma = _check_alpha(alpha), check_integer("gamma", gamma, 0)
-    _check_costs(c, v)
+    check_costs(c, v)
     check_integer("length", length, 1)
     seconds = [0.0]  # expected time to produce the last r tokens
     for r in range(1, length + 1):
@@ -94,6 +94,6 @@ def _check_alpha(alpha: float) -> float:
     return check_number("alpha", alpha, "a number in [0, 1]", lambda x: 0 <= x <= 1)
 
 
-def _check_costs(c: float, v: float) -> None:
+def check_costs(c: float, v: float) -> None:
     check_number("c", c, "a number >= 0", lambda x: x >= 0)
     check_number("v", v, "a number > 0", lambda x: x > 0)

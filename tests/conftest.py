@@ -33,3 +33,18 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "real_cache: run with CachedDecoder itself where the module would remember logits"
     )
+    config.addinivalue_line("markers", "long: run only with --long")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the tests that take long, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--long"):
+        return
+    kept, dropped = [], []
+    for item in items:
+        (dropped if item.get_closest_marker("long") else kept).append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept

@@ -1,8 +1,11 @@
 """The benchmark runs, asserts equal outputs, and its table says what was compared with what."""
 
+import time
+
 import pandas as pd
 import pytest
 import torch
+from transformers import T5ForConditionalGeneration
 
 import bench
 import specdec_lite as sd
@@ -55,7 +58,33 @@ def test_hugging_face_is_asked_for_the_same_law_and_gamma(pair, monkeypatch):
     assert settings.assistant_confidence_threshold == 0
 
 
-@pytest.mark.parametrize("shape", bench.SHAPES)
-def test_shapes_are_t5s(shape):
-    config = bench.SHAPES[shape]
-    assert config["d_model"] == 64 * config["num_heads"] and config["d_ff"] == 4 * config["d_model"]
+@pytest.mark.parametrize(("shape", "parameters"), [("small", 60_506_624), ("base", 222_903_552)])
+def test_shapes_have_as_many_parameters_as_the_published_checkpoints(shape, parameters):
+    with torch.device("meta"):
+        model = T5ForConditionalGeneration(bench.t5_config(shape))
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+class Slow(sd.CachedDecoder):
+    def forward(self, rows):
+        time.sleep(0.05)
+        return super().forward(rows)
+
+
+def decoding(**options):
+    return lambda pair: lambda source, seed: sd.speculative_generate(*pair, source, max_new_tokens=6, **options)
+
+
+def test_what_passes_outside_the_forward_passes(pair):
+    slow = sd.Pair(*(model.with_cursor(Slow) for model in pair), "slow")
+    waiting = decoding(observer=lambda phase: time.sleep(0.05))
+    assert bench.outside_share(decoding(), slow, tiny.sources(1)) < 0.3
+    assert bench.outside_share(waiting, pair, tiny.sources(1)) > 0.6
+    assert pair.target.cursor_kind is sd.CachedDecoder
+
+
+def test_compiled_steps_are_forward_passes(pair):
+    options = {"max_new_tokens": 6, "max_source_tokens": 16, "progress": False}
+    quick = sd.compile_pair(pair, gammas=4, backend=lambda graph, inputs: graph.forward, **options)
+    assert 0 < bench.outside_share(decoding(), quick, tiny.sources(1)) < 1
+    assert bench.outside_share(decoding(observer=lambda phase: time.sleep(0.05)), quick, tiny.sources(1)) > 0.6

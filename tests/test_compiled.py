@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import transformers as hf
 
 import specdec_lite as sd
 import tiny
 from enumerate_law import Case, distance, joint, target_law
-from specdec_lite.fast import NarrowLinear, has_compiler
+from parity import differences
+from specdec_lite.fast import NarrowLinear, StaticDecoder, has_compiler
 from test_pocket_pair import LENGTH, SENTENCES
 
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -137,10 +139,12 @@ def test_two_hundred_sentences_compiled_for_real():
     pair = sd.load_pair()
     # Chapter 12's widths and buffers: torch keeps what it compiled, and the notebook's test finds it.
     quick = sd.compile_pair(pair, gammas=[1, 4], max_new_tokens=64, max_source_tokens=64, progress=False)
+    options, cases = {"max_new_tokens": LENGTH, "temperature": 0.0}, []
     for sentence in SENTENCES:
-        plain = sd.autoregressive_generate(pair.target, sentence, max_new_tokens=LENGTH, temperature=0.0)
-        got = sd.speculative_generate(*quick, sentence, gamma=4, max_new_tokens=LENGTH, temperature=0.0)
-        assert got.token_ids == plain.token_ids, sentence
+        plain = sd.autoregressive_generate(pair.target, sentence, **options)
+        got = sd.speculative_generate(*quick, sentence, gamma=4, **options)
+        cases.append((sentence, plain.token_ids, got.token_ids))
+    assert not (found := differences(pair.target, cases, LENGTH)), found
 
 
 def test_without_a_compiler_the_message_says_so(monkeypatch):
@@ -172,9 +176,145 @@ def test_bad_arguments(options, message):
         fast(tiny.tiny_pair(), **options)
 
 
-def test_speech_is_refused():
-    with pytest.raises(TypeError, match=r"pair.*expected models that read text"):
-        fast(tiny.tiny_pair("whisper"))
+SMALL = {
+    "d_model": 32, "vocab_size": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 32,
+    "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1, "decoder_start_token_id": 3,
+}  # fmt: skip
+
+
+def gemma(**decoder):
+    shape = {
+        "vocab_size": 32, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 4, "head_dim": 8, "bos_token_id": 2, "layer_types": ["full_attention"] * 2,
+        "max_position_embeddings": 32, "attn_logit_softcapping": None,
+    }  # fmt: skip
+    sides = hf.T5GemmaModuleConfig(**shape), hf.T5GemmaModuleConfig(**shape | decoder)
+    return hf.T5GemmaForConditionalGeneration(hf.T5GemmaConfig(encoder=sides[0], decoder=sides[1], vocab_size=32))
+
+
+UNSERVED = {
+    "grouped heads": (
+        lambda: gemma(num_key_value_heads=2),
+        "T5GemmaForConditionalGeneration has grouped heads (4, with keys for 2): compile_pair expects keys for every",
+    ),
+    "windows": (
+        lambda: gemma(layer_types=["full_attention", "sliding_attention"], sliding_window=4),
+        "T5GemmaForConditionalGeneration has layers of sliding_attention: compile_pair expects full attention",
+    ),
+    "positions": (
+        lambda: hf.M2M100ForConditionalGeneration(hf.M2M100Config(**SMALL)),
+        "M2M100ForConditionalGeneration has positions that leave out its pad token (0): compile_pair expects",
+    ),
+    "inputs": (
+        lambda: tiny.tiny_pair("whisper").draft.hf_model,
+        "WhisperForConditionalGeneration has an encoder of input_features: compile_pair expects one of token ids",
+    ),
+}
+
+
+@pytest.mark.parametrize("role", ["target", "draft"])
+@pytest.mark.parametrize("build, said", UNSERVED.values(), ids=UNSERVED)
+def test_what_no_step_serves_is_told_before_anything_is_compiled(build, said, role):
+    backend, models = CountingBackend(), dict(zip(("target", "draft"), tiny.tiny_pair()))
+    models[role] = sd.Seq2Seq(build())
+    with pytest.raises(ValueError) as raised:
+        fast(sd.Pair(**models, name="mixed"), backend)
+    assert str(raised.value).startswith(f"pair.{role}={said}")
+    assert str(raised.value).endswith("; the pair works without it, as it is") and backend.graphs == 0
+
+
+def test_a_draft_on_another_device_is_refused():
+    pair = tiny.tiny_pair()
+    pair.draft.hf_model.to("meta")
+    with pytest.raises(ValueError, match=r"pair\.draft is on meta: expected the target's device, cpu"):
+        fast(pair)
+
+
+def test_what_the_compiler_refuses_is_told_for_which_model():
+    def broken(graph, inputs):
+        raise NotImplementedError("no such instruction")
+
+    with pytest.raises(RuntimeError) as raised:
+        fast(tiny.tiny_pair(), broken)
+    said = str(raised.value)
+    assert (
+        said.startswith("pair.target=T5ForConditionalGeneration cannot be compiled") and "no such instruction" in said
+    )
+    assert said.endswith("the pair works without it, as it is") and "\n" not in said
+
+
+def test_a_list_of_sources_is_refused_before_any_pass():
+    pair = tiny.tiny_pair()
+    quick, said = fast(pair), r"source is a list of 2: expected one, .* of T5ForConditionalGeneration serve one row"
+    with tiny.counted(quick.target) as (passes,):
+        for models in (quick, (pair.target, quick.draft)):
+            with pytest.raises(ValueError, match=said):
+                sd.speculative_generate(*models, [[5, 6], [7, 8]], max_new_tokens=4)
+        with pytest.raises(ValueError, match=said):
+            sd.autoregressive_generate(quick.target, [[5, 6], [7, 8]], max_new_tokens=4)
+    assert not passes
+    assert sd.autoregressive_generate(quick.target, [[5, 6]], max_new_tokens=4)[0].token_ids
+
+
+@families
+def test_a_pair_without_eos_writes_to_the_limit(family):
+    pair = tiny.tiny_pair(family, eos_token_id=None)
+    slow, got = (
+        sd.speculative_generate(*p, [5, 6, 7], gamma=3, max_new_tokens=24, temperature=0.0) for p in (pair, fast(pair))
+    )
+    assert got.token_ids == slow.token_ids and len(got.token_ids) == 24
+
+
+SETTINGS = {
+    "length": {"min_length": 20, "no_repeat_ngram_size": 2},
+    "forced": {"forced_bos_token_id": 9, "forced_eos_token_id": tiny.EOS, "suppress_tokens": [10, 11, 12, 13]},
+}
+
+
+@pytest.mark.parametrize(("family", "prompt"), [("t5", None), ("t5", [8, 9, 10]), ("bart", [8, 9, 10])])
+def test_settings_and_prompts_of_several_tokens_are_those_of_the_pair(family, prompt):
+    pair = tiny.tiny_pair(family)
+    pair = sd.Pair(*(sd.Seq2Seq(model.hf_model, prompt=prompt) for model in pair), pair.name)
+    quick, config, seen = fast(pair), pair.target.hf_model.generation_config, []
+    for settings in ({}, *SETTINGS.values()):  # both pairs read them at every call, from one config
+        config.update(**settings)
+        for seed, source in enumerate(tiny.sources(3)):
+            options = {"max_new_tokens": 24, "temperature": seed / 2, "seed": seed}
+            slow, got = (sd.speculative_generate(*p, source, gamma=3, **options) for p in (pair, quick))
+            plain = sd.autoregressive_generate(quick.target, source, **options)
+            assert got.token_ids == slow.token_ids
+            assert seed or got.token_ids == plain.token_ids
+            seen.append(got.token_ids)
+        for name in settings:
+            setattr(config, name, None)
+    assert len({*map(tuple, seen)}) == len(seen) == 9  # every setting changes every text
+
+
+def test_cursors_of_another_kind_share_the_buffers_and_their_turns():
+    target, fed = fast(tiny.tiny_pair()).target, []
+
+    class Noting(StaticDecoder):
+        def forward(self, rows):
+            fed.append(rows.shape[1])
+            return super().forward(rows)
+
+    noting = target.with_cursor(Noting)
+    out = sd.autoregressive_generate(noting, [5, 6], max_new_tokens=4, temperature=0.0)
+    assert fed == [1] * len(out.token_ids)
+    first, second = noting.cursor(), target.cursor()
+    with torch.inference_mode():
+        first.start(target.encode([5, 6]))
+        second.start(target.encode([7, 8]))
+        with pytest.raises(RuntimeError, match="another cursor has started"):
+            first.extend([3])
+
+
+def test_a_compiled_step_reads_the_same_weights_rounded_or_not():
+    pair, source = tiny.tiny_pair(), tiny.sources(1)[0]
+    for slow, quick in zip(pair, fast(pair, draft_weights="int8")):
+        shapes = [[matrix.shape for matrix in sd.step_weights(model, source)] for model in (slow, quick)]
+        assert shapes[0] == shapes[1] and shapes[0]
 
 
 def test_limits_are_told_before_any_pass():

@@ -13,6 +13,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 import specdec_lite as sd
+from test_pages import MODULES
 
 ROOT = Path(__file__).parents[1]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -111,7 +112,7 @@ def test_the_script_writes_the_committed_files_byte_for_byte(tmp_path, monkeypat
     assert {path.name: path.read_bytes() for path in (tmp_path / "drawings").iterdir()} == committed, (
         "run tools/draw.py"
     )
-    assert len(committed) == 9
+    assert len(committed) == 10
 
 
 @each_drawing
@@ -230,3 +231,11 @@ def test_pages_show_a_drawing_with_its_own_alternative_text():
             shown += [(alt, name) for alt in re.findall(r"^:alt: (.*)$", options, re.MULTILINE) or [""]]
         for alt, name in shown:
             assert alt == alts[name], f"{path.name}: `python tools/draw.py --embed` prints what belongs there"
+
+
+def test_the_modules_drawn_are_those_of_the_package_in_their_order():
+    boxes = [box for floor in draw.MODULES for box in floor]
+    drawn = [(title, name) for title, rows in boxes for row in rows for name in row]
+    assert [f"{title}{name}" if title.endswith("/") else name for title, name in drawn] == MODULES
+    core = re.search(r"^CORE := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert [name.rpartition("/")[2] for name in core] == draw.CORE

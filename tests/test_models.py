@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers.modeling_outputs import BaseModelOutput
 
 import specdec_lite as sd
 import tiny
@@ -111,10 +112,12 @@ def test_a_mask_must_fit(bart_pair, mask):
         bart_pair.target.encode({"input_ids": [SOURCE], "attention_mask": mask})
 
 
-def test_a_mask_that_hides_is_kept_and_another_left_out(bart_pair):
-    inputs = {"input_ids": [SOURCE], "attention_mask": [[1, 1, 1, 0]]}
-    assert bart_pair.target.encode(inputs)["attention_mask"].tolist() == [[1, 1, 1, 0]]
-    assert set(bart_pair.target.encode(inputs | {"attention_mask": [[1] * 4]})) == {"input_ids"}
+@pytest.mark.parametrize("mask", [[1, 1, 1, 0], [1, 1, 1, 1]])
+def test_a_mask_goes_to_the_encoder_as_it_is_and_to_the_decoder_if_it_hides(bart_pair, mask):
+    """Two families' encoders compute something else with a mask, even with one that hides nothing."""
+    source = bart_pair.target.source([{"input_ids": [SOURCE], "attention_mask": [mask]}])
+    assert source.inputs[0]["attention_mask"].tolist() == [mask]
+    assert (source.attention_mask is None) == all(mask)
 
 
 @pytest.mark.parametrize("source", [b"abc", bytearray(b"abc"), np.zeros(9, np.float32), torch.rand(9), {5, 6.5}])
@@ -491,3 +494,11 @@ def test_logits_that_are_not_finite_are_no_reason_to_refuse():
     hf_model = tiny.t5_model()
     hf_model.get_output_embeddings().weight.data[3] = torch.nan
     assert sd.Seq2Seq(hf_model).split_after is None
+
+
+def test_a_decoder_that_reads_something_else_than_the_states_is_refused(monkeypatch):
+    hf_model = tiny.bart_model()
+    forward, silence = hf_model.forward, BaseModelOutput(last_hidden_state=torch.zeros(1, 4, tiny.WIDTH))
+    monkeypatch.setattr(hf_model, "forward", lambda encoder_outputs, **rest: forward(encoder_outputs=silence, **rest))
+    with refuses(ValueError, "BartForConditionalGeneration", "states"):
+        sd.Seq2Seq(hf_model)

@@ -51,6 +51,23 @@ PASSES = {
 # A batch after a round: how many guesses each row kept, and what the target added (None: a kept EOS ended the row).
 BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual"), "C": (2, None)}}
 
+# The modules, from the ground up, as the page about them lists them (a test compares): boxes side by side, each with a
+# title and rows of modules. Those of CORE carry the ideas; the Makefile counts their lines.
+MODULES = [
+    [("numbers and rules, no model", [["checks", "texts", "sampling", "verification"], ["theory", "metrics"]])],
+    [
+        (
+            "a model and what it reads",
+            [["decoder", "settings", "adjustment", "selfcheck"], ["inputs", "prompts", "models", "loading"]],
+        )
+    ],
+    [("drafting/", [["base", "model"]]), ("fast/", [["narrow", "buffers", "compile"]])],
+    [("the loops and their record", [["record", "generation"]])],
+    [("measured", [["costs"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
+    [("shown", [["display", "plotting"]])],
+]
+CORE = ["texts", "sampling", "verification", "decoder", "adjustment", "base", "record", "generation"]
+
 # ---- How it is drawn ----
 
 WIDTH = 560  # so that 17 px of text are still 11 on a phone
@@ -651,7 +668,50 @@ def ragged_rows() -> Drawing:
     return d
 
 
-DRAWINGS = [a_round, two_caches, causal_mask, rows_and_guesses, bill, tree, overlap, roofline, ragged_rows]
+def modules() -> Drawing:
+    names = {title: [name for row in rows for name in row] for floor in MODULES for title, rows in floor}
+    listed = ". ".join(f"{title.rstrip('/').capitalize()}: {', '.join(held)}" for title, held in names.items())
+    high, gap, chip, pad = 40, 20, 34, 10
+    heights = [high + (chip + 8) * max(len(rows) for _, rows in floor) + 2 for floor in MODULES]
+    top = 20
+    d = Drawing(
+        "modules",
+        top + sum(heights) + gap * (len(MODULES) - 1) + 44,
+        "Imports point down only. The rules are at the bottom and know no model; the loops are near the top, and "
+        "nothing under them knows them.",
+        f"Imports point down only: a module may import only what is below it, or to its left. From the ground up. "
+        f"{listed}. {spelled(len(CORE)).capitalize()} of them carry the ideas and have a thick edge: "
+        f"{', '.join(CORE)}.",
+    )
+    y = top
+    for floor, height in reversed(list(zip(MODULES, heights))):
+        need = [max(sum(chip_width(name) + 8 for name in row) for row in rows) + 2 * pad - 8 for _, rows in floor]
+        spare = (RIGHT - LEFT - gap * (len(floor) - 1) - sum(need)) / len(floor)
+        x = float(LEFT)
+        for (title, rows), width in zip(floor, need):
+            d.rect(x, y, width + spare, height, "wash line", r=9)
+            d.text(x + pad, y + 26, title, "small soft")
+            for i, row in enumerate(rows):
+                left = x + pad
+                for name in row:
+                    look = "page ink thick" if name in CORE else "page line"
+                    d.rect(left, y + high + (chip + 8) * i, chip_width(name), chip, look, r=9)
+                    d.text(left + chip_width(name) / 2, y + high + (chip + 8) * i + 23, name, "small middle")
+                    left += chip_width(name) + 8
+            x += width + spare + gap
+        y += height
+        if floor is not MODULES[0]:
+            d.arrow((WIDTH / 2, y + 2), (WIDTH / 2, y + gap - 2))
+        y += gap
+    d.text(WIDTH / 2, y + 8, f"thick edge: the {spelled(len(CORE))} that carry the ideas", "small middle")
+    return d
+
+
+def chip_width(word: str) -> float:
+    return 10.5 * len(word) + 16
+
+
+DRAWINGS = [a_round, two_caches, causal_mask, rows_and_guesses, bill, tree, overlap, roofline, ragged_rows, modules]
 
 
 def embed(drawing: Drawing) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
-from transformers.modeling_outputs import BaseModelOutput
 
-from ..decoder import CachedDecoder
+from ..decoder import CachedDecoder, EncodedSource, EncoderStates
+from ..inputs import Source
 from ..models import Seq2Seq
 from .narrow import narrow_twin
 
@@ -41,12 +43,14 @@ class CompiledSeq2Seq(Seq2Seq):
         self.__dict__.update(model.__dict__)  # the same tokenizer and rules
         if rounded or self.device.type == "cpu":
             self.hf_model = narrow_twin(model.hf_model, rounded)
-        self.owner = None
-        self.max_target_length = min(max_new_tokens, model.max_target_length or max_new_tokens)
+        self.cursor_kind = StaticDecoder
+        self.lent = SimpleNamespace(to=None)  # shared with copies of this model, as the buffers are
+        longest = len(self.prompt) - 1 + max_new_tokens  # the last token is never fed
+        self.max_target_length = min(longest, model.max_target_length or longest)
         self.max_source_length = min(max_source_tokens, model.max_source_length or max_source_tokens)
         config = self.hf_model.get_decoder().config
         # A step that is wider than what it is fed writes behind the last token, so there must be room.
-        own, cross = StaticCache(config, max_new_tokens + max(widths)), StaticCache(config, max_source_tokens)
+        own, cross = StaticCache(config, longest + max(widths)), StaticCache(config, max_source_tokens)
         self.cache = EncoderDecoderCache(own, cross)
         width = self.hf_model.get_encoder().config.hidden_size
         self.states = torch.zeros(1, max_source_tokens, width, dtype=self.dtype, device=self.device)
@@ -58,12 +62,20 @@ class CompiledSeq2Seq(Seq2Seq):
         self.steps = {n: compiled(self.step, backend, self.device, lean_calls) for n in sorted(widths)}
 
     def cursor(self) -> StaticDecoder:
-        return StaticDecoder(self)
+        """A cursor on the buffers; `with_cursor` takes a kind that is called with this model alone."""
+        return self.cursor_kind(self)
+
+    def source(self, sources: Sequence[Source]) -> EncodedSource:
+        if len(sources) > 1:
+            name = type(self.hf_model).__name__
+            expected = f"expected one, for the compiled steps of {name} serve one row; the pair as it was serves a list"
+            raise ValueError(f"source is a list of {len(sources)}: {expected}")
+        return super().source(sources)
 
     def step(self, token_ids: Tensor, cache: EncoderDecoderCache | None = None) -> Tensor:
         """What is compiled: one pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
         return self.hf_model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
+            encoder_outputs=EncoderStates(last_hidden_state=self.states),
             attention_mask=self.mask,
             decoder_input_ids=token_ids,
             past_key_values=self.cache if cache is None else cache,
@@ -98,7 +110,7 @@ class CompiledSeq2Seq(Seq2Seq):
         began = time.perf_counter()
         cursor = self.cursor()
         for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
-            cursor.start({"input_ids": torch.tensor([sorted(self.eos_tokens)[:1]], device=self.device)})
+            cursor.start({"input_ids": torch.zeros(1, 1, dtype=torch.long, device=self.device)})
             for n in self.steps:
                 cursor.rollback(0)
                 cursor.extend([self.start_token] * n)
@@ -115,19 +127,17 @@ class StaticDecoder(CachedDecoder):
     def empty_cache(self) -> EncoderDecoderCache:
         """The model's buffers, from now on this cursor's. They refuse a longer source, or one with padding inside."""
         states = self.encoder_outputs.last_hidden_state
-        if len(states) > 1:
-            raise ValueError(f"source is a list of {len(states)}: expected one, for compiled steps serve one row")
         if states.shape[1] > self.model.mask.shape[1]:
             expected = f"expected at most max_source_tokens={self.model.mask.shape[1]}"
             raise ValueError(f"source has {states.shape[1]} positions: {expected}")
         if self.attention_mask is not None and not self.attention_mask.all():
             raise ValueError("attention_mask hides some positions: expected a source without padding")
         self.model.set_source(states)
-        self.model.owner, self.written = self, None  # written: where the buffers' own counters stand
+        self.model.lent.to, self.written = self, None  # written: where the buffers' own counters stand
         return self.model.cache
 
     def forward(self, rows: Tensor) -> Tensor:
-        if self.model.owner is not self:
+        if self.model.lent.to is not self:
             raise RuntimeError("another cursor has started on this compiled model: it serves one generation at a time")
         n, steps = rows.shape[1], self.model.steps
         width = min((w for w in steps if w >= n), default=None)

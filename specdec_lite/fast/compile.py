@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from textwrap import shorten
 
 import torch
 
 from ..checks import check_integer
-from ..models import Pair
+from ..models import Pair, Seq2Seq
 from .buffers import CompiledSeq2Seq
 from .narrow import ROUNDED
+
+AS_IT_IS = "the pair works without it, as it is"
 
 
 def compile_pair(
@@ -45,9 +49,10 @@ def compile_pair(
     Raises
     ------
     ValueError, TypeError
-        Naming the argument, its value and what was expected.
+        Naming the argument, its value and what was expected; or the model, and what of it no compiled step serves:
+        other inputs than token ids, grouped heads, sliding windows, positions that leave out the pad token.
     RuntimeError
-        There is no C++ compiler (CPU), or no Triton (GPU), or torch is too old.
+        There is no C++ compiler (CPU), or no Triton (GPU), or torch is too old, or torch cannot compile the model.
     """
     gammas = [gammas] if isinstance(gammas, int) else list(gammas)
     if not gammas:
@@ -59,27 +64,64 @@ def compile_pair(
     if draft_weights not in (None, *ROUNDED):
         raise ValueError(f"draft_weights={draft_weights!r}: expected None, {' or '.join(map(repr, ROUNDED))}")
     check_can_compile(pair, backend)
+    check_models(pair)
     options = {"max_new_tokens": max_new_tokens, "max_source_tokens": max_source_tokens, "backend": backend}
-    target = CompiledSeq2Seq(pair.target, {1, *(gamma + 1 for gamma in gammas)}, **options)
-    draft = CompiledSeq2Seq(pair.draft, {1, 2}, rounded=ROUNDED.get(draft_weights), lean_calls=True, **options)
-    seconds = target.warm_up() + draft.warm_up()
+    with named("pair.target", pair.target):
+        target = CompiledSeq2Seq(pair.target, {1, *(gamma + 1 for gamma in gammas)}, **options)
+        seconds = target.warm_up()
+    with named("pair.draft", pair.draft):
+        draft = CompiledSeq2Seq(pair.draft, {1, 2}, rounded=ROUNDED.get(draft_weights), lean_calls=True, **options)
+        seconds += draft.warm_up()
     if progress:
         print(f"compiled {len(target.steps) + len(draft.steps) + 2} steps in {seconds:.0f} s")
     return Pair(target, draft, pair.name)
 
 
 def check_can_compile(pair: Pair, backend) -> None:
-    """Raise an error that says what is missing: a backend, models that read text, a newer torch, a compiler."""
+    """Raise an error that says what is missing: a backend, a newer torch, a compiler."""
     if not callable(backend) and backend not in torch.compiler.list_backends(exclude_tags=()):
         raise ValueError(f"backend={backend!r}: expected a callable or one of {torch.compiler.list_backends()}")
-    if any(model.hf_model.main_input_name != "input_ids" for model in pair):
-        raise TypeError(f"pair={pair.name}: expected models that read text")
     if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
         needed = f"compile_pair needs a torch that compiles each width by itself, as 2.13 does, not {torch.__version__}"
-        raise RuntimeError(f"{needed}; the pair works without it, as it is")
+        raise RuntimeError(f"{needed}; {AS_IT_IS}")
     if backend == "inductor" and not has_compiler(pair.target.device):
         needed = "Triton" if pair.target.device.type == "cuda" else "a C++ compiler"
-        raise RuntimeError(f"compile_pair needs {needed} and found none; the pair works without it, as it is")
+        raise RuntimeError(f"compile_pair needs {needed} and found none; {AS_IT_IS}")
+
+
+def check_models(pair: Pair) -> None:
+    """Raise a ValueError that names a model, and what of it no compiled step serves."""
+    for role, model in zip(("target", "draft"), pair):
+        for found, expected in unserved(model):
+            name = type(model.hf_model).__name__
+            raise ValueError(f"pair.{role}={name} has {found}: compile_pair expects {expected}; {AS_IT_IS}")
+    if pair.draft.device != pair.target.device:
+        raise ValueError(f"pair.draft is on {pair.draft.device}: expected the target's device, {pair.target.device}")
+
+
+def unserved(model: Seq2Seq) -> Iterator[tuple[str, str]]:
+    """What a model has that no compiled step serves, and what is expected in its place."""
+    config = model.hf_model.get_decoder().config.get_text_config(decoder=True)
+    heads, key_heads = (getattr(config, f"num_{kind}_heads", None) for kind in ("attention", "key_value"))
+    windows = [kind for kind in getattr(config, "layer_types", None) or () if kind != "full_attention"]
+    if model.reader.name != "input_ids":
+        yield f"an encoder of {model.reader.name}", "one of token ids"
+    if key_heads not in (None, heads):
+        yield f"grouped heads ({heads}, with keys for {key_heads})", "keys for every head"
+    if windows:
+        yield f"layers of {windows[0]}", "full attention"
+    if model.split_after is not None:
+        yield f"positions that leave out its pad token ({model.split_after})", "positions that count every token"
+
+
+@contextmanager
+def named(role: str, model: Seq2Seq):
+    """Whatever torch or transformers raises on the way, say for which model, and that decoding needs none of it."""
+    try:
+        yield
+    except Exception as error:
+        name, why = type(model.hf_model).__name__, shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
+        raise RuntimeError(f"{role}={name} cannot be compiled ({why}); {AS_IT_IS}") from error
 
 
 def has_compiler(device: torch.device) -> bool:

@@ -72,8 +72,11 @@ AttentionMaskInterface.register(NARROW_ATTENTION, sdpa_mask)
 
 
 def narrow_twin(hf_model, rounded: torch.dtype | None):
-    """A copy with the same tensors and encoder, whose decoder and head compute as `NarrowLinear` does."""
-    kept = chain(hf_model.parameters(), hf_model.buffers(), [hf_model.get_encoder()])
+    """A copy whose decoder and head compute as `NarrowLinear` does.
+
+    Tensors, encoder and generation config are the same objects: what is set on one model holds for the other.
+    """
+    kept = chain(hf_model.parameters(), hf_model.buffers(), [hf_model.get_encoder(), hf_model.generation_config])
     shared = {id(each): each for each in kept}
     twin = copy.deepcopy(hf_model, shared)
     for module in list(twin.get_decoder().modules()):
