@@ -198,7 +198,7 @@ for (const name of pages) {
   const row = { page: name.replace(/\.html$/, "") };
   const [tab, seen] = await open(browser, name);
   row.kB = Math.round([...seen.files.values()].reduce((a, b) => a + b, 0) / 1000);
-  const widgets = await tab.evaluate(() => document.querySelectorAll(".jupyter-widgets, .explorable, [data-explorable]").length > 0);
+  const widgets = await tab.evaluate(() => document.querySelectorAll(".jupyter-widgets, .sd-explore").length > 0);
   const limit = widgets ? WIDGET_LIMIT : TEXT_LIMIT;
   if (row.kB * 1000 > limit) problems.push([name, "weight", `${row.kB} kB, at most ${limit / 1000}`]);
   await picture(tab, name, "light");

@@ -96,6 +96,8 @@ class FoldSetup(SphinxTransform):
     default_priority = 400
 
     def apply(self, **_) -> None:
+        for cell in self.document.findall(lambda node: isinstance(node, nodes.container) and "prompt_show" in node):
+            self.name(cell)
         for cell in list(self.document.findall(self.is_folded)):
             if cell.parent is None or self.is_folded(self.neighbour(cell, -1)):
                 continue
@@ -104,6 +106,15 @@ class FoldSetup(SphinxTransform):
                 run.append(after)
             if len(run) > 1:
                 self.join(run)
+
+    @staticmethod
+    def name(cell: nodes.container) -> None:
+        """The line says what is behind it, unless the notebook does (`mystnb: {code_prompt_show: …}`)."""
+        if "code_prompt_show" in cell["cell_metadata"].get("mystnb", {}):
+            return
+        solution = any(tag.endswith("-solution") for tag in cell["cell_metadata"].get("tags", []))
+        what = "a solution" if solution else "the output" if cell["hide_mode"] == "output" else "the code"
+        cell["prompt_show"], cell["prompt_hide"] = f"Show {what}", f"Hide {what}"
 
     @staticmethod
     def is_folded(node) -> bool:
@@ -125,7 +136,7 @@ class FoldSetup(SphinxTransform):
     def join(run: list[nodes.container]) -> None:
         setup = any("parameters" in cell["cell_metadata"].get("tags", []) for cell in run)
         said = [cell["cell_metadata"].get("mystnb", {}).get("code_prompt_show") for cell in run]
-        line = next(filter(None, said), "Setup: install, parameters, imports" if setup else "Show code")
+        line = next(filter(None, said), "Setup: install, parameters, imports" if setup else "Show the code")
         parent, place = run[0].parent, run[0].parent.index(run[0])
         for cell in run:
             for name in ("hide_mode", "prompt_show", "prompt_hide"):
@@ -133,6 +144,24 @@ class FoldSetup(SphinxTransform):
         opening = nodes.raw("", f'<details class="folded"><summary>{html.escape(line)}</summary>', format="html")
         closing = nodes.raw("", "</details>", format="html")
         parent[place : place + len(run)] = [opening, *run, closing]
+
+
+class CaptionDrawings(SphinxTransform):
+    """In a notebook a drawing is an image, and its caption the paragraph in italics below it; here both are a figure."""
+
+    default_priority = 402
+
+    def apply(self, **_) -> None:
+        for image in list(self.document.findall(nodes.image)):
+            alone = isinstance(image.parent, nodes.paragraph) and len(image.parent) == 1
+            below = image.parent.next_node(descend=False, siblings=True) if alone else None
+            if not isinstance(below, nodes.paragraph) or below.parent is not image.parent.parent:
+                continue
+            if len(below) == 1 and isinstance(below[0], nodes.emphasis):
+                figure = nodes.figure("", image.deepcopy(), nodes.caption("", "", *below[0].children))
+                self.document.note_explicit_target(figure)
+                below.parent.remove(below)
+                image.parent.replace_self(figure)
 
 
 class NameWidgets(SphinxTransform):
@@ -241,6 +270,8 @@ def dress(app: Sphinx, pagename: str, templatename: str, context: dict, doctree:
         context["body"] = re.sub(
             r"<h1>.*?</h1>", lambda h1: eyebrow + h1[0] + run, context["body"], count=1, flags=re.DOTALL
         )
+    # A folded cell's line has words, so it needs no other name.
+    context["body"] = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
     # The bibliography is announced as a list, and its anchors are no items of one.
     if "citation-list" in context.get("body", ""):
         context["body"] = re.sub(r' role="list"(?= class="citation-list")| role="doc-biblioentry"', "", context["body"])
@@ -266,9 +297,16 @@ def dress(app: Sphinx, pagename: str, templatename: str, context: dict, doctree:
     if templatename == "search.html":
         app.add_js_file("search_texts.js", priority=100)
         app.add_js_file("search_from_disk.js", priority=101)
-    if 'class="sd-' not in context.get("body", ""):
-        for kind in ("css_files", "script_files"):
-            context[kind] = [file for file in context[kind] if "design" not in str(getattr(file, "filename", ""))]
+    dropped = [] if re.search(r'class="sd-(?!page|explore|token)', context["body"]) else ["design"]
+    # A notebook can keep the state of widgets that it no longer shows.
+    dropped += [] if "jupyter.widget-view+json" in context["body"] else ["embed.js", "widgets.js", "widget-state"]
+    for kind in ("css_files", "script_files"):
+        context[kind] = [file for file in context[kind] if not any(word in name_of(file) for word in dropped)]
+
+
+def name_of(file) -> str:
+    """Of a style sheet or script its address, of a script in the page its type."""
+    return f"{getattr(file, 'filename', '') or ''} {getattr(file, 'attributes', {}).get('type', '')}"
 
 
 def trim_icons(app: Sphinx, failed: Exception | None) -> None:
@@ -344,6 +382,7 @@ def setup(app: Sphinx) -> dict:
     app.add_html_math_renderer("katex", (inline_formula, None), (displayed_formula, None))
     app.add_post_transform(LinkChapters)
     app.add_transform(FoldSetup)
+    app.add_transform(CaptionDrawings)
     app.add_transform(NameWidgets)
     app.connect("config-inited", hide_dead_buttons, priority=100)
     app.connect("html-page-context", dress, priority=900)
