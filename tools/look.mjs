@@ -79,7 +79,7 @@ async function picture(tab, name, kind) {
 async function axe(tab) {
   await tab.evaluate(AXE);
   return tab.evaluate(async () => {
-    const result = await window.axe.run(document, { resultTypes: ["violations"] });
+    const result = await window.axe.run(document, { resultTypes: ["violations"], preload: false });
     const rows = [];
     for (const rule of result.violations)
       if (["critical", "serious"].includes(rule.impact))
@@ -303,10 +303,18 @@ alt: figures whose alt text says something. 2x: figures with two pixels to a poi
 cut: code cut off on paper. ours, theme: critical and serious findings of axe, light and dark. anchors: worst miss in px.`);
 if (theirs.size) console.log("\nThe theme's own findings:", [...theirs].map(([rule, count]) => `${rule} ${count}`).join(", "));
 const kinds = Map.groupBy ? Map.groupBy(problems, (p) => p[1]) : problems.reduce((m, p) => m.set(p[1], [...(m.get(p[1]) ?? []), p]), new Map());
+const most = Number(process.env.SHOW ?? 12);
 for (const [kind, list] of kinds) {
   console.log(`\n${kind}: ${list.length}`);
-  list.slice(0, Number(process.env.SHOW ?? 12)).forEach(([page, , what]) => console.log(`  ${page}: ${what.replaceAll("\n", " ")}`));
-  if (list.length > Number(process.env.SHOW ?? 12)) console.log("  …");
+  // The same thing many times over is one line.
+  const counts = new Map();
+  for (const [page, , what] of list) {
+    const line = `  ${page}: ${what.replace(/\s+/g, " ")}`;
+    const key = kind.startsWith("axe") ? line.replace(/<.*>/, "…") : line;
+    counts.set(key, [counts.get(key)?.[0] ?? line, (counts.get(key)?.[1] ?? 0) + 1]);
+  }
+  [...counts.values()].slice(0, most).forEach(([line, count]) => console.log(line + (count > 1 ? ` (${count} times)` : "")));
+  if (counts.size > most) console.log("  …");
 }
 console.log(problems.length ? `\n${problems.length} findings` : "\nnothing found");
 process.exitCode = problems.length ? 1 : 0;

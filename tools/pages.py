@@ -8,8 +8,12 @@ that works from disk; and, until the repository has an address, no button that w
 import html
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import icons
+import pydata_sphinx_theme
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -148,15 +152,49 @@ class NameWidgets(SphinxTransform):
 
 # -- Formulas ---------------------------------------------------------------------------------------------------------
 
+FONT_AWESOME = "_static/vendor/fontawesome/6.5.2"
+KATEX = Path(__file__).parents[1] / "book/assets/vendor/katex/katex.min.js"
+RENDER = """
+const katex = require(process.argv[1]);
+const formulas = JSON.parse(require("fs").readFileSync(0, "utf8"));
+console.log(JSON.stringify(formulas.map(([tex, displayMode]) => katex.renderToString(tex, { displayMode }))));
+"""
+drawn: dict[tuple[str, bool], str] = {}
+
+
+def formula(node: nodes.Node) -> tuple[str, bool]:
+    return node.astext(), isinstance(node, nodes.math_block)
+
+
+def formulas(doctree: nodes.document | None) -> list[tuple[str, bool]]:
+    found = doctree.findall(lambda node: isinstance(node, nodes.math | nodes.math_block)) if doctree else ()
+    return [formula(node) for node in found]
+
+
+def draw_formulas(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """With node at hand a page brings its formulas drawn; otherwise a script draws them when it is read."""
+    new = [one for one in dict.fromkeys(formulas(doctree)) if one not in drawn]
+    if not new or not shutil.which("node") or not KATEX.with_name("LICENSE").exists():
+        return
+    command = ["node", "-e", RENDER, str(KATEX)]
+    said = subprocess.run(command, input=json.dumps(new), capture_output=True, text=True, timeout=120)
+    if said.returncode:
+        problem = next((line for line in said.stderr.splitlines() if "Error" in line), said.stderr[-200:])
+        logger.warning("a formula cannot be drawn: %s", problem, location=docname)
+    else:
+        drawn.update(zip(new, json.loads(said.stdout), strict=True))
+
 
 def inline_formula(self, node: nodes.math) -> None:
-    self.body.append(f'<span class="math notranslate nohighlight">{html.escape(node.astext())}</span>')
+    shown = drawn.get(formula(node)) or html.escape(node.astext())
+    self.body.append(f'<span class="math notranslate nohighlight">{shown}</span>')
     raise nodes.SkipNode
 
 
 def displayed_formula(self, node: nodes.math_block) -> None:
     anchor = f' id="equation-{html.escape(node["label"])}"' if node.get("label") else ""
-    self.body.append(f'<div class="math notranslate nohighlight"{anchor}>{html.escape(node.astext())}</div>')
+    shown = drawn.get(formula(node)) or html.escape(node.astext())
+    self.body.append(f'<div class="math notranslate nohighlight"{anchor}>{shown}</div>\n')
     raise nodes.SkipNode
 
 
@@ -203,6 +241,9 @@ def dress(app: Sphinx, pagename: str, templatename: str, context: dict, doctree:
         context["body"] = re.sub(
             r"<h1>.*?</h1>", lambda h1: eyebrow + h1[0] + run, context["body"], count=1, flags=re.DOTALL
         )
+    # The bibliography is announced as a list, and its anchors are no items of one.
+    if "citation-list" in context.get("body", ""):
+        context["body"] = re.sub(r' role="list"(?= class="citation-list")| role="doc-biblioentry"', "", context["body"])
     if label:
         context["title"] = f"{number_of(pagename)}. {title}"
     for way in ("prev", "next"):
@@ -216,14 +257,37 @@ def dress(app: Sphinx, pagename: str, templatename: str, context: dict, doctree:
     context["description"] = describe(doctree)
     context["card"] = (app.config.html_baseurl or "") and app.config.html_baseurl + "_static/card.png"
     context["page_title"] = title
-    # Formulas and widgets bring scripts; only the pages that have them pay.
-    if doctree is not None and any(doctree.findall(lambda n: isinstance(n, nodes.math | nodes.math_block))):
+    # Only the pages that have a thing pay for it.
+    if on_page := formulas(doctree):
         app.add_css_file("vendor/katex/katex.min.css")
-        app.add_js_file("vendor/katex/katex.min.js", loading_method="defer")
-        app.add_js_file("formulas.js", loading_method="defer")
+        if not all(one in drawn for one in on_page):
+            app.add_js_file("vendor/katex/katex.min.js", loading_method="defer")
+            app.add_js_file("formulas.js", loading_method="defer")
     if templatename == "search.html":
         app.add_js_file("search_texts.js", priority=100)
         app.add_js_file("search_from_disk.js", priority=101)
+    if 'class="sd-' not in context.get("body", ""):
+        for kind in ("css_files", "script_files"):
+            context[kind] = [file for file in context[kind] if "design" not in str(getattr(file, "filename", ""))]
+
+
+def trim_icons(app: Sphinx, failed: Exception | None) -> None:
+    """Of the theme's icons, keep those that pages can show."""
+    folder = Path(app.outdir) / FONT_AWESOME
+    if failed or not folder.exists():
+        return
+    pages = "".join(path.read_text(encoding="utf-8") for path in Path(app.outdir).glob("**/*.html"))
+    theme = Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static"
+    for name in icons.trim(theme / FONT_AWESOME.removeprefix("_static/"), folder, pages):
+        logger.warning("the icon fa-%s is on a page and not in the list of tools/icons.py", name)
+
+
+def remove_old_pages(app: Sphinx, failed: Exception | None) -> None:
+    """A page that has left the contents leaves the built book, too."""
+    for path in Path(app.outdir).glob("*/*.html"):
+        name = path.relative_to(app.outdir).with_suffix("").as_posix()
+        if not failed and name.split("/")[0] in ("book", "notebooks") and name not in app.env.found_docs:
+            path.unlink()
 
 
 def docname_of(app: Sphinx, pagename: str, link: str) -> str:
@@ -283,5 +347,8 @@ def setup(app: Sphinx) -> dict:
     app.add_transform(NameWidgets)
     app.connect("config-inited", hide_dead_buttons, priority=100)
     app.connect("html-page-context", dress, priority=900)
+    app.connect("doctree-resolved", draw_formulas)
+    app.connect("build-finished", remove_old_pages)
     app.connect("build-finished", write_search_texts)
+    app.connect("build-finished", trim_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,5 +1,5 @@
-// Formulas are TeX in the page; KaTeX draws them once the page is there.
+// Where the build had no node at hand, formulas are TeX in the page; KaTeX draws them once the page is there.
 for (const element of document.querySelectorAll(".bd-article .math")) {
-  const displayMode = element.tagName === "DIV";
-  katex.render(element.textContent, element, { displayMode, throwOnError: false });
+  if (element.querySelector(".katex")) continue;
+  katex.render(element.textContent, element, { displayMode: element.tagName === "DIV", throwOnError: false });
 }
