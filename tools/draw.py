@@ -65,6 +65,7 @@ MODULES = [
     [("the loops and their record", [["record", "generation"]])],
     [("measured", [["costs"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
+    [("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]), ("chapters", [["run"]])],
 ]
 CORE = ["texts", "sampling", "verification", "decoder", "adjustment", "base", "record", "generation"]
 
@@ -669,7 +670,7 @@ def ragged_rows() -> Drawing:
 
 
 def modules() -> Drawing:
-    names = {title: [name for row in rows for name in row] for floor in MODULES for title, rows in floor}
+    names = {title: [spaced(name) for row in rows for name in row] for floor in MODULES for title, rows in floor}
     listed = ". ".join(f"{title.rstrip('/').capitalize()}: {', '.join(held)}" for title, held in names.items())
     high, gap, chip, pad = 40, 20, 34, 10
     heights = [high + (chip + 8) * max(len(rows) for _, rows in floor) + 2 for floor in MODULES]
@@ -696,7 +697,7 @@ def modules() -> Drawing:
                 for name in row:
                     look = "page ink thick" if name in CORE else "page line"
                     d.rect(left, y + high + (chip + 8) * i, chip_width(name), chip, look, r=9)
-                    d.text(left + chip_width(name) / 2, y + high + (chip + 8) * i + 23, name, "small middle")
+                    d.text(left + chip_width(name) / 2, y + high + (chip + 8) * i + 23, spaced(name), "small middle")
                     left += chip_width(name) + 8
             x += width + spare + gap
         y += height
@@ -707,8 +708,13 @@ def modules() -> Drawing:
     return d
 
 
+def spaced(name: str) -> str:
+    """As words: Markdown reads underscores in its own way."""
+    return name.replace("_", " ")
+
+
 def chip_width(word: str) -> float:
-    return 10.5 * len(word) + 16
+    return 11.0 * len(word) + 16
 
 
 DRAWINGS = [a_round, two_caches, causal_mask, rows_and_guesses, bill, tree, overlap, roofline, ragged_rows, modules]
