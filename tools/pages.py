@@ -147,7 +147,7 @@ class FoldSetup(SphinxTransform):
 
 
 class CaptionDrawings(SphinxTransform):
-    """A drawing in a notebook is an image, its caption the paragraph in italics below it; here both are a figure."""
+    """A drawing in a notebook is an image, and its caption the paragraph in italics below: both make a figure."""
 
     default_priority = 402
 
