@@ -118,7 +118,7 @@ def wrong_q(block: Block) -> Tensor:
     counts = torch.tensor([count or 0 for count in block.counts], device=block.q.device)
     proposed = torch.arange(n, device=block.q.device) < counts[:, None]
     q = block.q[:, :n]
-    fine = ((q.sum(-1) - 1).abs() < 1e-3) & (q >= 0).all(-1) & (at_tokens(block.q, block.tokens) > 0)
+    fine = ((q.sum(-1) - 1).abs() < 1e-3) & (q.amin(-1) >= 0) & (at_tokens(block.q, block.tokens) > 0)
     return proposed & (block.outside | ~fine)
 
 

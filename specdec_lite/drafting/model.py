@@ -43,8 +43,10 @@ class DraftModel:
             seen = cursor.length - here
             width = max(k for k, n in zip(known, plan) if n > slot) + slot - seen  # of the rows that still draft
             logits = cursor.extend(fed[:, seen : seen + width])
-            last = (ends + slot - 1 - seen).clamp(max=width - 1)
-            q = adjustment.probs(logits.take_along_dim(last[..., None], 1), texts, tokens)
+            if width > 1:  # one column in each row: what follows its last token
+                last = (ends + slot - 1 - seen).clamp(max=width - 1)
+                logits = logits.take_along_dim(last[..., None], 1)
+            q = adjustment.probs(logits, texts, tokens)
             guess = draws.guesses(q[:, 0], texts, slot)[:, None]
             fed.scatter_(1, ends + slot, guess)
             tokens, probs = torch.cat([tokens, guess], 1), [*probs, q]
