@@ -135,21 +135,6 @@ def test_emitted_sequence_law_equals_target_exactly(family, setting, gamma, leng
             assert distance(case(pair, setting, gamma).law(wrong), law) > 0.01, wrong.__doc__
 
 
-@families
-@pytest.mark.parametrize("gamma", [1, 2])
-def test_two_rows_have_the_product_of_their_laws_exactly(family, gamma):
-    """They differ in source, get ahead of each other, finish at different times, and do not disturb each other."""
-    length, setting = 3, PLAIN
-    pair = pair_of(family, setting)
-    law = joint(
-        *(target_law(pair.target, source, setting["rule"], length, forbid(tiny.PAD)) for source in (SOURCE, OTHER))
-    )
-    assert distance(case(pair, setting, gamma, length, sources=(SOURCE, OTHER)).law(), law) < 1e-12
-    if gamma == 1:
-        for wrong in WRONG:
-            assert distance(case(pair, setting, gamma, length, sources=(SOURCE, OTHER)).law(wrong), law) > 0.01
-
-
 def no_eos_below(least):
     def edit(prefix, logits):
         if 1 + len(prefix) < least:
@@ -178,12 +163,26 @@ def forced(first, last, length):
 
 
 SHIPPED = {
-    "min_length": ({"min_length": 3}, lambda model: no_eos_below(3)),
-    "no_repeat_ngram_size": ({"no_repeat_ngram_size": 2}, lambda model: no_pair_twice(model.start_token)),
+    "min_length": ({"min_length": 3}, lambda model, length: no_eos_below(3)),
+    "no_repeat_ngram_size": ({"no_repeat_ngram_size": 2}, lambda model, length: no_pair_twice(model.start_token)),
     "forced tokens": (
-        {"forced_bos_token_id": 3, "forced_eos_token_id": tiny.EOS}, lambda model: forced(3, tiny.EOS, LENGTH)
+        {"forced_bos_token_id": 3, "forced_eos_token_id": tiny.EOS},
+        lambda model, length: forced(3, tiny.EOS, length),
     ),
-}  # fmt: skip
+}
+
+
+def shipping(family, name, length):
+    """A pair whose checkpoint ships a setting, and the same as an edit of logits in plain Python."""
+    shipped, made = SHIPPED[name]
+    pair = tiny_pair(family, PLAIN["vocab"], suppress_tokens=(tiny.PAD,), **shipped)
+    edits = made(pair.target, length), forbid(tiny.PAD)
+
+    def edit(prefix, logits):
+        for each in edits:
+            each(prefix, logits)
+
+    return pair, edit
 
 
 @families
@@ -191,14 +190,7 @@ SHIPPED = {
 @pytest.mark.parametrize("gamma", [1, 2, 3])
 def test_law_holds_under_what_a_checkpoint_ships(family, name, gamma):
     """Its processors adjust p and q alike; the law compared with is edited in plain Python."""
-    shipped, made = SHIPPED[name]
-    pair = tiny_pair(family, PLAIN["vocab"], suppress_tokens=(tiny.PAD,), **shipped)
-    edits = made(pair.target), forbid(tiny.PAD)
-
-    def edit(prefix, logits):
-        for each in edits:
-            each(prefix, logits)
-
+    pair, edit = shipping(family, name, LENGTH)
     law = joint(target_law(pair.target, SOURCE, PLAIN["rule"], LENGTH, edit))
     assert distance(law, wanted(pair, SOURCE, PLAIN)) > 0.01, "the setting changes nothing here"
     right = case(pair, PLAIN, gamma)
@@ -206,6 +198,23 @@ def test_law_holds_under_what_a_checkpoint_ships(family, name, gamma):
     assert any(r.n_accepted for r in right.seen)
     if gamma == 1:
         assert min(distance(case(pair, PLAIN, gamma).law(wrong), law) for wrong in WRONG) > 0.01
+
+
+@families
+@pytest.mark.parametrize("gamma", [1, 2])
+@pytest.mark.parametrize("name", ["softmax", "temperature-topk-topp", *SHIPPED])
+def test_two_rows_have_the_product_of_their_laws_exactly(family, name, gamma):
+    """They differ in source, get ahead of each other, finish at different times, and do not disturb each other."""
+    length, both, setting = 3, (SOURCE, OTHER), CUT if name.startswith("temperature") else PLAIN
+    if name in SHIPPED:
+        pair, edit = shipping(family, name, length)
+    else:
+        pair, edit = pair_of(family, setting), forbid(*(setting["suppress_tokens"] or []))
+    law = joint(*(target_law(pair.target, source, setting["rule"], length, edit) for source in both))
+    assert distance(case(pair, setting, gamma, length, sources=both).law(), law) < 1e-12
+    if gamma == 1 and name == "softmax":
+        for wrong in WRONG:
+            assert distance(case(pair, setting, gamma, length, sources=both).law(wrong), law) > 0.01
 
 
 @families
