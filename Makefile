@@ -72,10 +72,11 @@ results: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py --out results $(BENCH)
 
+# Files go to the workers in their order: the one that compiles for real, with few tests, would else come last and alone.
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile tests
+	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests
 	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile --nbval notebooks
 
 # TESTS="tests/test_families.py" for some.
