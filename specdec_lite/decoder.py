@@ -76,10 +76,6 @@ class EncodedSource:
         masks = torch.stack([pad(row, (0, longest - len(row))) for row in masks])
         return EncoderStates(last_hidden_state=states, attention_mask=masks)
 
-    @property
-    def states(self) -> Tensor:
-        return self.outputs.last_hidden_state
-
     @cached_property
     def attention_mask(self) -> Tensor | None:
         """1 on what a row has, 0 behind it, ``(B, longest input)``; None if there is nothing to hide."""
