@@ -63,8 +63,9 @@ class CoupledRule(TokenRule):
     """Daliri et al. (2024), arXiv:2408.07978: keep a guess if it is the very token that the target draws there itself.
 
     Target and draft draw with the same noise, see `CoupledDraws`. So for one seed the text is the same with any draft,
-    any gamma and any batch, and in plain decoding. Here p arrives as a one-hot on the target's own token, and of that
-    the token rule makes a comparison: heads are 0 or 1, and the residual is the one-hot.
+    any gamma and any batch, and in plain decoding (up to rounding: in half precision a near-tie may fall either way).
+    Here p arrives as a one-hot on the target's own token, and of that the token rule makes a comparison: heads are 0
+    or 1, and the residual is the one-hot.
     """
 
     lenience: float = field(default=1.0, init=False, repr=False)
