@@ -124,6 +124,14 @@ def test_law_is_the_same_where_rows_have_more_slots_than_guesses(rule, gamma):
     assert distance(emitted_law(rule, p, q, gamma, 4, padding=2), plain_law(p, 4)) < 1e-12
 
 
+@pytest.mark.parametrize("rule", [TOKEN, BLOCK], ids=repr)
+def test_law_is_the_same_where_a_proposal_ends_by_what_it_has_proposed(rule):
+    """An unsure draft stops, and rows of one batch have different counts; the token it stopped at stays."""
+    p, q = random_model(5), random_model(6)
+    unsure = emitted_law(rule, p, q, 4, 5, ends=lambda text: text[-1] == 2 or float(q(text).max()) < 0.6)
+    assert distance(unsure, plain_law(p, 5)) < 1e-12
+
+
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda rule: type(rule).__name__)
 def test_a_wrong_block_rule_is_seen(wrong):
     p, q = random_model(0), random_model(1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import torch
@@ -35,19 +35,25 @@ def rows_of(model: Model, text: tuple[int, ...], drafts: list[tuple[int, ...]]) 
     return torch.stack([torch.stack([model(text + draft[:i]) for i in range(len(draft) + 1)]) for draft in drafts])
 
 
+Ends = Callable[[tuple[int, ...]], bool]  # whether a proposal ends behind this text and guesses
+
+
 def round_from(
-    rule: Verifier, p: Model, q: Model, n: int, text: tuple[int, ...] = (), padding: int = 0
+    rule: Verifier, p: Model, q: Model, n: int, text: tuple[int, ...] = (), padding: int = 0, ends: Ends | None = None
 ) -> Iterator[tuple[tuple[int, ...], float]]:
     """What a round may emit, with probabilities. Every draft of n tokens is a row of one batch.
 
-    With padding the rows have more slots than tokens were proposed. There q is 0, and the rest must not matter.
+    With padding, or with proposals that end early, the rows have more slots than tokens were proposed. There q is 0,
+    and the rest must not matter.
     """
     vocab = len(p(()))
     drafts = list(product(range(vocab), repeat=n))
-    tokens = torch.tensor(drafts, dtype=torch.long).reshape(len(drafts), n)
+    counts = [next((i for i in range(1, n) if ends and ends(text + draft[:i])), n) for draft in drafts]
+    drafts, counts = zip(*[(draft, i) for draft, i in zip(drafts, counts) if not any(draft[i:])])  # tails stand once
+    tokens, told = torch.tensor(drafts, dtype=torch.long).reshape(len(drafts), n), torch.tensor(counts)[:, None]
     p_rows, q_rows = (rows_of(model, text, drafts) for model in (p, q))
-    q_rows[:, -1] = 0
-    chance = at_tokens(q_rows, tokens).prod(-1)
+    q_rows[torch.arange(n + 1) >= told] = 0
+    chance = torch.where(torch.arange(n) < told, at_tokens(q_rows, tokens), 1.0).prod(-1)
     if padding:
         tokens = torch.cat([tokens, torch.full((len(drafts), padding), vocab - 1)], 1)
         p_rows = torch.cat([p_rows, p_rows[:, :1].expand(-1, padding, -1)], 1)
@@ -58,15 +64,16 @@ def round_from(
         cut = rule.cut(coins)
         after = rule.after(p_rows, q_rows, tokens, cut).tolist()
         weights = (chance * torch.where(coins, heads, 1 - heads).prod(-1)).tolist()
-        for draft, kept, weight, row in zip(drafts, cut.tolist(), weights, after):
+        for draft, count, kept, weight, row in zip(drafts, counts, cut.tolist(), weights, after):
             if weight:
-                assert kept <= n, "a token that nobody proposed was kept"
+                assert kept <= count, "a token that nobody proposed was kept"
                 yield from (((*draft[:kept], x), weight * share) for x, share in enumerate(row))
 
 
 def emitted_law(
-    rule: Verifier, p: Model, q: Model, gamma: int, length: int, whole: bool = False, padding: int = 0
-) -> dict[tuple[int, ...], float]:
+    rule: Verifier, p: Model, q: Model, gamma: int, length: int, whole: bool = False, padding: int = 0,
+    ends: Ends | None = None,
+) -> dict[tuple[int, ...], float]:  # fmt: skip
     """The law of the first `length` tokens. A round never drafts beyond them, as in the loop; `whole` ones do."""
     waiting, finished = {(): 1.0}, defaultdict(float)
     while waiting:
@@ -76,7 +83,7 @@ def emitted_law(
             finished[text] += probability
             continue
         n = gamma if whole else min(gamma, length - len(text) - 1)
-        for emitted, share in round_from(rule, p, q, n, text, padding):
+        for emitted, share in round_from(rule, p, q, n, text, padding, ends):
             after = (text + emitted)[:length]
             waiting[after] = waiting.get(after, 0.0) + probability * share
     return dict(finished)
