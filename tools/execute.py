@@ -45,7 +45,8 @@ def execute(path: Path) -> None:
         cell.metadata.pop("execution", None)
     start = time.perf_counter()
     resources = {"metadata": {"path": path.parent}}
-    NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=resources, record_timing=False).execute()
+    how = {"timeout": 3600, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources=resources, **how).execute()
     keep_alt_texts(notebook)
     drop_progress_bars(notebook)
     notebook.metadata["specdec_lite"] = {
