@@ -4,7 +4,9 @@ from importlib.metadata import version as _version
 
 from . import explore
 from .adjustment import Adjustment
+from .block import BlockRule
 from .costs import measure_costs, step_weights
+from .coupling import CoupledDraws, CoupledRule
 from .decoder import CachedDecoder, EncodedSource
 from .display import show_rounds, show_tokens
 from .drafting import DraftModel, Proposal, Proposer
@@ -25,8 +27,18 @@ from .plotting import plot_alpha, plot_js, plot_speedup, plot_token_probs, save_
 from .record import Generation, Round
 from .sampling import Draws, SamplingRule, nucleus, one_hot, pick, row_seed
 from .texts import Text
-from .theory import best_gamma, expected_tokens, finite_walltime_factor, floor_seconds, walltime_factor
-from .verification import TokenRule, Verifier, cut_probs, overlap, residual
+from .theory import (
+    accepted_bound,
+    best_gamma,
+    cut_probs,
+    expected_accepted,
+    expected_tokens,
+    finite_walltime_factor,
+    floor_seconds,
+    lenient_probs,
+    walltime_factor,
+)
+from .verification import TokenRule, Verifier, overlap, residual
 
 __version__ = _version("specdec-lite")
 

@@ -34,6 +34,7 @@ def autoregressive_generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int | Sequence[int] | None = None,
+    verification: str | Verifier = "token",
     record_probs: bool = False,
     draws: Draws | None = None,
     observer: Observer | None = None,
@@ -41,9 +42,10 @@ def autoregressive_generate(
     """The baseline: one target pass per token, with the KV cache and the encoder output kept.
 
     Parameters are those of `speculative_generate`; the observer hears "start" and then "step" after every token.
+    Nothing is verified here, but "coupled" gives the very text of a coupled speculative call: the draws are the rule's.
     """
-    sampling = SamplingRule(temperature, top_k, top_p)
-    call = Call(target, source, max_new_tokens, sampling, seed, record_probs, draws, observer)
+    rule, sampling = verifier(verification), SamplingRule(temperature, top_k, top_p)
+    call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
     cursor, texts = target.cursor(), call.texts
     cursor.start(call.source)
     call.observe("start")
@@ -95,6 +97,7 @@ def speculative_generate(
     seed : int or list of int, optional
         Makes the call reproducible; see `Draws`. A list has one seed a row.
     verification : str or Verifier
+        "token" (`TokenRule`), "block" (`BlockRule`), "coupled" (`CoupledRule`), or any rule.
     record_probs : bool
         Keep M_p's distribution for every emitted token in `target_probs` ``(tokens, vocab)``.
     draws : Draws, optional
@@ -109,7 +112,7 @@ def speculative_generate(
     """
     rule, gamma = verifier(verification), check_integer("gamma", gamma, minimum=0)
     proposer, sampling = as_proposer(draft, target), SamplingRule(temperature, top_k, top_p)
-    call = Call(target, source, max_new_tokens, sampling, seed, record_probs, draws, observer)
+    call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
     proposer.start(call.source, call.texts)
     checker = Checker(target, call.source)
     call.observe("start")
@@ -165,8 +168,9 @@ class Checker:
         self, texts: Sequence[Text], block: Block, adjustment: Adjustment, rule: Verifier, draws: Draws
     ) -> Verdict:
         p = adjustment.probs(self.logits(texts, block), texts, block.tokens)
-        cut = rule.cut(draws.coins(rule.heads(p, block.q, block.tokens), texts))
-        next_token = draws.next_tokens(rule.after(p, block.q, block.tokens, cut), texts)
+        seen = draws.seen(p, texts)
+        cut = rule.cut(draws.coins(rule.heads(seen, block.q, block.tokens), texts))
+        next_token = draws.next_tokens(rule.after(seen, block.q, block.tokens, cut), texts)
         return Verdict.read(block, cut, next_token, p)
 
     def logits(self, texts: Sequence[Text], block: Block) -> Tensor:
@@ -238,15 +242,18 @@ class Call:
     """What both loops are asked for, checked before any pass; and the record of what comes of it."""
 
     def __init__(
-        self, target: Seq2Seq, source, max_new_tokens: int, sampling: SamplingRule, seed, record_probs: bool,
-        draws: Draws | None, observer: Observer | None,
+        self, target: Seq2Seq, source, max_new_tokens: int, sampling: SamplingRule, rule: Verifier, seed,
+        record_probs: bool, draws: Draws | None, observer: Observer | None,
     ):  # fmt: skip
         self.target, self.record_probs = target, record_probs
         sources, self.many = as_batch(source)
         self.texts = target.texts(len(sources), max_new_tokens)
         self.source = target.source(sources)
         self.adjustment = target.adjustment(sampling, self.source, self.texts)
-        self.draws = draws or Draws(check_seeds(seed, len(sources)), target.device)
+        kind = getattr(rule, "draws", Draws)
+        if draws and kind is not Draws and not isinstance(draws, kind):
+            raise TypeError(f"draws={draws!r:.80}: expected {kind.__name__}, the kind that {rule!r} needs")
+        self.draws = draws or kind(check_seeds(seed, len(sources)), target.device)
         self.observe = observer or (lambda phase: None)
         self.out = [Generation(batch_size=len(sources)) for _ in sources]
         self.probs = [[] for _ in sources]

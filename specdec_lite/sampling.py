@@ -130,6 +130,10 @@ class Draws:
         """The token that ends each row's round, ``(B,)``, from ``(B, vocab)``; -1 where that is no distribution."""
         return pick(p, self.uniforms(texts, 0)[:, 0])
 
+    def seen(self, p: Tensor, texts: Sequence[Text]) -> Tensor:
+        """p ``(B, n, vocab)`` as the rule is to see it: as it is, if the draws have decided nothing beforehand."""
+        return p
+
     def uniforms(self, texts: Sequence[Text], n: int) -> Tensor:
         """A round's numbers, ``(B, >= 1 + 2 n)`` in [0, 1): for the next token; then guess and coin, n times."""
         keys = [(text.row, len(text)) for text in texts]
@@ -140,9 +144,12 @@ class Draws:
             self._last = keys, numbers
         return numbers
 
+    def seed_of(self, row: int) -> int:
+        return self.seeds[row] if self.shared is None else row_seed(self.shared, row)
+
     def _row(self, row: int, length: int, count: int) -> list[float]:
         """At least `count` numbers. A digest of 64 bytes makes eight of them."""
-        seed = self.seeds[row] if self.shared is None else row_seed(self.shared, row)
+        seed = self.seed_of(row)
         bits = 24 if self.device.type == "mps" else 53  # as many as the float has: rounding must not reach 1
         return [
             (number >> (64 - bits)) * 2.0**-bits

@@ -218,7 +218,7 @@ def test_the_rows_returned_are_in_the_order_of_the_grid_whatever_the_order_on_fi
         ({"verification": []}, ValueError, r"verification=\[\]: expected a list of one or more"),
         ({"verification": ["token", "token"]}, ValueError, "verification=.*: expected a list of .*different"),
         ({"verification": ["token", "tokens"]}, ValueError, "verification='tokens': expected one of"),
-        ({"verification": [sd.TokenRule()]}, TypeError, "verification=<.*: expected a name"),
+        ({"verification": [sd.TokenRule()]}, TypeError, "verification=TokenRule.*: expected a name"),
     ],
 )
 def test_a_bad_argument_is_refused_before_any_work(argument, error, said, tmp_path, monkeypatch):

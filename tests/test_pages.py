@@ -19,7 +19,8 @@ PROSE = ("notation", "glossary", "inside", "how_to_read", "troubleshooting")
 PAGES = [ROOT / "book" / f"{name}.md" for name in PROSE]
 # From the ground up: a module imports only from those before it.
 MODULES = [
-    "checks", "texts", "sampling", "verification", "theory", "metrics", "decoder", "settings", "adjustment",
+    "checks", "texts", "sampling", "verification", "block", "coupling", "theory", "metrics",
+    "decoder", "settings", "adjustment",
     "selfcheck", "inputs", "prompts", "models", "loading", "drafting/base", "drafting/model",
     "fast/narrow", "fast/buffers", "fast/compile", "record", "generation", "costs",
     "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",

@@ -54,7 +54,12 @@ BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual
 # The modules, from the ground up, as the page about them lists them (a test compares): boxes side by side, each with a
 # title and rows of modules. Those of CORE carry the ideas; the Makefile counts their lines.
 MODULES = [
-    [("numbers and rules, no model", [["checks", "texts", "sampling", "verification"], ["theory", "metrics"]])],
+    [
+        (
+            "numbers and rules, no model",
+            [["checks", "texts", "sampling", "verification"], ["block", "coupling", "theory", "metrics"]],
+        )
+    ],
     [
         (
             "a model and what it reads",
