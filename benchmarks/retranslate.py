@@ -30,7 +30,7 @@ SWAPS = {
 }  # fmt: skip
 V = {1: 1.33, 4: 1.33, 8: 1.34, 16: 1.53, 32: 1.77}  # the pocket target on two cores, as chapter 2 recorded it
 C = 0.30
-GAMMAS = (1, 2, 3, 4, 6, 8, 12, 16)
+GAMMAS = (1, 2, 3, 4, 6, 8, 16)
 Make = Callable[[sd.Seq2Seq, list[int]], object]  # from the draft model and the earlier translation, a draft
 
 
@@ -144,13 +144,15 @@ def noting(kind: type[sd.CachedDecoder], widths: list[int]) -> type[sd.CachedDec
 def compared(c: float, v: dict) -> dict[str, dict[str, tuple[Make, int]]]:
     """What schedules there are beside the fixed gammas: for the draft model alone, copies, and both in a chain."""
 
-    def adaptive(draft, c=c, **options):
-        return sd.AdaptiveGamma(draft, c, lambda gamma: price([gamma + 1], v), **options)
+    among = {gamma: price([gamma + 1], v) for gamma in range(1, 17)}
+
+    def adaptive(draft, c=c):
+        return sd.AdaptiveGamma(draft, c, among)
 
     fixed = {f"γ = {gamma}": (model, gamma) for gamma in GAMMAS}
     copies = {f"γ = {gamma}": (copy, gamma) for gamma in GAMMAS}
     both = {
-        f"γ = {gamma}, then {n}": (chain(lambda d, n=n: sd.AtMost(d, n)), gamma) for gamma in (8, 16) for n in (2, 4)
+        f"γ = {gamma}, then {n}": (chain(lambda d, n=n: sd.AtMost(d, n)), gamma) for gamma in (8, 16) for n in (1, 2, 4)
     }
     return {
         "the draft model": fixed
@@ -162,13 +164,13 @@ def compared(c: float, v: dict) -> dict[str, dict[str, tuple[Make, int]]]:
         },
         "copies": copies
         | {
-            "adaptive": (lambda draft, earlier: adaptive(sd.CopyDraft(earlier), c=0.0, alpha=0.9), 16),
+            "adaptive": (lambda draft, earlier: adaptive(sd.CopyDraft(earlier), c=0.0), 16),
             "heuristic": (lambda draft, earlier: sd.HeuristicGamma(sd.CopyDraft(earlier)), 16),
         },
         "copies, then the draft model": both
         | {
             "adaptive": (
-                lambda draft, earlier: sd.Chain(adaptive(sd.CopyDraft(earlier), c=0.0, alpha=0.9), adaptive(draft)),
+                lambda draft, earlier: sd.Chain(adaptive(sd.CopyDraft(earlier), c=0.0), adaptive(draft)),
                 16,
             ),
             "while it is sure": (chain(sd.ConfidenceStop), 16),
@@ -213,7 +215,7 @@ def main() -> None:
         table = counts(pair, work, options, chosen.c, v)
     else:
         table = times(pair, work, options)
-    print(markdown(table.round(2)))
+    print(markdown(table.round(3)))
 
 
 if __name__ == "__main__":

@@ -172,7 +172,6 @@ def test_the_budget_of_weights_and_caches_is_what_is_held(family, rows, dtype):
 
 
 def live_storages() -> dict[int, int]:
-    gc.collect()
     found = [thing.untyped_storage() for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
     return {storage.data_ptr(): storage.nbytes() for storage in found}
 
@@ -180,6 +179,7 @@ def live_storages() -> dict[int, int]:
 @shapes
 @pytest.mark.parametrize("rows", [1, 4])
 def test_the_budget_is_within_five_percent_of_all_tensors_alive_in_a_call(family, rows):
+    gc.collect()
     before, alive = live_storages(), []
     pair = tiny.tiny_pair(family, eos_token_id=None)  # every row goes to the limit
 
@@ -207,8 +207,8 @@ def test_the_budget_of_models_without_weights():
 
 def test_what_two_models_share_is_counted_once():
     pair = sd.load_pair()
-    kept_apart = sum(sd.memory_budget(model, source_length=9).weights for model in pair)
-    assert sd.memory_budget(*pair, source_length=9).weights < 0.6 * kept_apart
+    target, draft = (sd.memory_budget(model, source_length=9).weights for model in pair)
+    assert target < sd.memory_budget(*pair, source_length=9).weights < target + 0.4 * draft  # one encoder
 
 
 @pytest.mark.parametrize(

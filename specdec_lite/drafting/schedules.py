@@ -18,7 +18,7 @@ from ..theory import best_gamma, check_costs
 from .base import Proposal, Proposer
 from .wrapper import Wrapper
 
-WEIGHT = 5.0  # for so many examined tokens counts the alpha that an adaptive schedule begins with
+WEIGHT = 20.0  # for so many examined tokens counts the alpha that an adaptive schedule begins with
 
 
 class AtMost(Wrapper):
@@ -82,8 +82,8 @@ class AdaptiveGamma(AtMost):
         c: float,
         v: float | Mapping[int, float] | Callable[[int], float] = 1.0,
         *,
-        alpha: float = 0.7,
-        memory: float = 0.9,
+        alpha: float = 0.8,
+        memory: float = 0.95,
     ):
         self.among = sorted(gamma for gamma in v if gamma) if isinstance(v, Mapping) else range(1, 17)
         if not self.among:
