@@ -62,11 +62,14 @@ MODULES = [
     ],
     [
         (
-            "a model and what it reads",
-            [["decoder", "settings", "adjustment", "selfcheck"], ["inputs", "prompts", "models", "loading"]],
+            "a model and what it needs",
+            [["decoder", "settings", "adjustment", "selfcheck"], ["inputs", "prompts", "models", "loading", "memory"]],
         )
     ],
-    [("drafting/", [["base", "model"]]), ("fast/", [["narrow", "buffers", "compile"]])],
+    [
+        ("drafting/", [["base", "model", "copies"], ["wrapper", "chain", "stops"], ["schedules", "head"]]),
+        ("fast/", [["narrow", "buffers"], ["compile"]]),
+    ],
     [("the loops and their record", [["record", "generation"]])],
     [("measured", [["costs"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -57,13 +57,27 @@ class DraftModel:
         go_back(self.cursor, texts)
 
 
-def as_proposer(draft: Seq2Seq | Proposer, target: Seq2Seq) -> Proposer:
-    """Wrap a draft model; let any other proposer pass."""
+def proposer_from(draft: Seq2Seq | Proposer, name: str = "draft") -> Proposer:
+    """Wrap a draft model; let any other proposer pass; refuse what is neither."""
     if isinstance(draft, Seq2Seq):
         draft = DraftModel(draft)
-    check_methods("draft", draft, ("start", "propose", "keep", "passes"), "a Seq2Seq or a Proposer")
-    if isinstance(draft, DraftModel):
-        check_same_vocabulary(target, draft.model)
-        if draft.model.device != target.device:
-            raise ValueError(f"draft is on {draft.model.device}: expected the target's device, {target.device}")
+    check_methods(name, draft, ("start", "propose", "keep", "passes"), "a Seq2Seq or a Proposer")
     return draft
+
+
+def as_proposer(draft: Seq2Seq | Proposer, target: Seq2Seq) -> Proposer:
+    """The draft as a proposer, and every model in it one that can draft for this target."""
+    proposer = proposer_from(draft)
+    for model in models_in(proposer):
+        check_same_vocabulary(target, model)
+        if model.device != target.device:
+            raise ValueError(f"draft is on {model.device}: expected the target's device, {target.device}")
+    return proposer
+
+
+def models_in(proposer: Proposer) -> Iterator[Seq2Seq]:
+    """The draft models of a proposer, and of those inside it."""
+    if isinstance(proposer, DraftModel):
+        yield proposer.model
+    for inner in getattr(proposer, "inner", ()):
+        yield from models_in(inner)
