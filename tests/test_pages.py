@@ -18,7 +18,7 @@ PAGES = [ROOT / "book" / f"{name}.md" for name in PROSE]
 # From the ground up: a module imports only from those before it.
 MODULES = [
     "checks", "texts", "sampling", "verification", "theory", "metrics", "decoder", "settings", "adjustment",
-    "selfcheck", "inputs", "prompts", "models", "loading", "drafting/base", "drafting/model",
+    "selfcheck", "inputs", "prompts", "models", "checkpoint", "loading", "drafting/base", "drafting/model",
     "fast/narrow", "fast/buffers", "fast/compile", "record", "generation", "costs",
     "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
     "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "run",

@@ -58,7 +58,10 @@ MODULES = [
     [
         (
             "a model and what it reads",
-            [["decoder", "settings", "adjustment", "selfcheck"], ["inputs", "prompts", "models", "loading"]],
+            [
+                ["decoder", "settings", "adjustment", "selfcheck"],
+                ["inputs", "prompts", "models", "checkpoint", "loading"],
+            ],
         )
     ],
     [("drafting/", [["base", "model"]]), ("fast/", [["narrow", "buffers", "compile"]])],
