@@ -12,7 +12,8 @@ import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .display import COLOURS
+from .checks import check_integer, printable
+from .display import COLOURS, check_generation
 
 STYLE = {
     "figure.figsize": (7, 4.2),  # inches; 7 wide is the width of the book's column
@@ -153,7 +154,15 @@ def save_figures(rows: pd.DataFrame, folder: str | Path) -> list[Path]:
 
 
 def plot_token_probs(generation, top: int = 3) -> Figure:
-    """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones."""
+    """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones.
+
+    The generation must have been made with ``record_probs=True``.
+    """
+    check_generation(generation)
+    if generation.target_probs is None:
+        raise ValueError("generation has no target_probs: expected one that was made with record_probs=True")
+    if check_integer("top", top, minimum=0) > generation.target_probs.shape[1]:
+        raise ValueError(f"top={top}: expected at most the {generation.target_probs.shape[1]} tokens that there are")
     with plt.rc_context(STYLE):
         count = len(generation.token_ids)
         figure, axes = plt.subplots(figsize=(max(7, 0.12 * count), 4.6))
@@ -167,8 +176,9 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
             at = [i for i, o in enumerate(generation.origins) if o == origin]
             height = [float(probs[i, generation.token_ids[i]]) for i in at]
             axes.plot(at, height, "o", color=COLOURS[origin], label=origin)
-        pieces = [piece.strip() or "␣" for piece in generation.pieces]
-        axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)))
+        pieces = [printable(piece.strip()) or "␣" for piece in generation.pieces]
+        # A dollar sign is a dollar sign: nothing that a model writes is typeset as mathematics.
+        axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)), parse_math=False)
         axes.margins(x=0.01)
         n = sum(origin == "accepted" for origin in generation.origins)
         axes.set(title=f"{n} of {count} tokens came from the draft", ylabel="probability under M_p")
@@ -178,6 +188,12 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
 
 def _series(rows: pd.DataFrame):
     """One (label, colour, marker, rows) per temperature; repeats are averaged."""
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(f"rows={type(rows).__name__}: expected a data frame, as run_gamma_sweep returns it")
+    missing = [name for name in ("temperature", "gamma", "speedup", "alpha", "js") if name not in rows]
+    if missing or rows.empty:
+        found = f"no column {missing[0]!r}" if missing else "no row"
+        raise ValueError(f"rows has {found}: expected the table that run_gamma_sweep returns, with one row or more")
     numbers = rows.groupby(["temperature", "gamma"], as_index=False).mean(numeric_only=True)
     for (temperature, part), (colour, marker) in zip(numbers.groupby("temperature"), cycle(SERIES), strict=False):
         yield f"T = {temperature:g}", colour, marker, part

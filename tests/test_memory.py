@@ -2,6 +2,7 @@
 
 import gc
 import os
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -110,6 +111,43 @@ def test_two_thousand_generations_leave_no_tensor_and_no_memory_behind(t5_pair):
     # The allocator takes memory from the system in steps, at moments of its own; a leak grows in every stretch.
     growth = [after - before for before, after in pairwise(resident)]
     assert min(growth) < 0.4 and sum(growth) < 8, growth  # 0.4 MB are 1 kB a generation
+
+
+def interrupt(phase: str) -> None:
+    """An observer that does what Ctrl-C does, in the middle of a round."""
+    if phase in ("step", "draft"):
+        raise KeyboardInterrupt
+
+
+def mix(pairs, numbers) -> None:
+    """All kinds of calls in turn: both families, both loops, one source or three, recorded, interrupted."""
+    sources = tiny.sources(20)
+    for i in numbers:
+        pair, source = pairs[i % 2], sources[i % 17 : i % 17 + 3] if i % 3 == 0 else sources[i % 20]
+        options = {"max_new_tokens": 4, "temperature": float(i % 5 > 0), "seed": i, "record_probs": i % 7 == 0}
+        options["observer"] = interrupt if i % 11 == 0 else None
+        with suppress(KeyboardInterrupt):
+            if i % 4 == 0:
+                sd.autoregressive_generate(pair.target, source, **options)
+            else:
+                sd.speculative_generate(*pair, source, gamma=1 + i % 3, **options)
+
+
+def test_fifty_calls_of_all_kinds_leave_no_tensor_behind(t5_pair, bart_pair):
+    mix((t5_pair, bart_pair), range(20))
+    tensors = live_tensors()
+    mix((t5_pair, bart_pair), range(20, 70))
+    assert live_tensors() == tensors
+
+
+@pytest.mark.long
+def test_a_thousand_calls_of_all_kinds_leave_no_tensor_and_no_memory_behind(t5_pair, bart_pair):
+    mix((t5_pair, bart_pair), range(200))
+    tensors, resident = live_tensors(), resident_mb()
+    mix((t5_pair, bart_pair), range(200, 1200))
+    grown = resident_mb() - resident
+    print(f"{grown:.1f} MB")
+    assert live_tensors() == tensors and grown < 20
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")

@@ -20,7 +20,7 @@ PAGES = [ROOT / "book" / f"{name}.md" for name in PROSE]
 # From the ground up: a module imports only from those before it.
 MODULES = [
     "checks", "texts", "sampling", "verification", "block", "coupling", "theory", "metrics",
-    "decoder", "settings", "adjustment", "selfcheck", "inputs", "prompts", "models", "loading", "memory",
+    "decoder", "settings", "adjustment", "selfcheck", "inputs", "prompts", "models", "checkpoint", "loading", "memory",
     "drafting/base", "drafting/model", "drafting/copies", "drafting/wrapper", "drafting/chain", "drafting/stops",
     "drafting/schedules", "drafting/head", "fast/narrow", "fast/buffers", "fast/compile",
     "record", "generation", "costs",

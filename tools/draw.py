@@ -63,7 +63,11 @@ MODULES = [
     [
         (
             "a model and what it needs",
-            [["decoder", "settings", "adjustment", "selfcheck"], ["inputs", "prompts", "models", "loading", "memory"]],
+            [
+                ["decoder", "settings", "adjustment", "selfcheck"],
+                ["inputs", "prompts", "models", "checkpoint"],
+                ["loading", "memory"],
+            ],
         )
     ],
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import NamedTuple, Protocol
 
 import torch
@@ -30,7 +31,8 @@ class Proposer(Protocol):
     """What the loop asks of a draft. A class that inherits from this one needs to write no more than `propose`.
 
     The q it reports must be the distribution that the token was drawn from. A poor q costs speed; a wrong q costs
-    exactness.
+    exactness. It remembers the text that it is at, so it serves one call at a time: each thread needs a proposer of its
+    own (a Seq2Seq, which the loop makes a proposer of, may be shared).
     """
 
     passes: int = 0  # forward passes so far; 0 for a draft without a model
@@ -112,10 +114,14 @@ def check_counts(proposer: Proposer, proposal: Proposal, rows: int, n: int) -> l
     counts = proposal[2] if len(proposal) > 2 else None
     if counts is None:
         return [n] * rows
-    if len(counts) != rows or not all(0 <= count <= n for count in counts):
+    try:
+        told = [index(count) for count in counts]
+    except TypeError:  # no list, or no whole numbers
+        told = []
+    if len(told) != rows or not all(0 <= count <= n for count in told):
         name = type(proposer).__name__
         raise ValueError(f"{name}.propose returned counts={counts!r}: expected {rows} of them, each in 0..{n}")
-    return [int(count) for count in counts]
+    return told
 
 
 def wrong_q(block: Block) -> Tensor:

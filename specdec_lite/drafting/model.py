@@ -9,7 +9,7 @@ import torch
 from ..adjustment import Adjustment
 from ..checks import check_methods
 from ..decoder import EncodedSource
-from ..models import Seq2Seq, check_same_vocabulary
+from ..models import Seq2Seq, check_model, check_same_vocabulary
 from ..sampling import Draws
 from ..texts import Text, go_back, unfed
 from .base import Proposal, Proposer
@@ -19,6 +19,7 @@ class DraftModel:
     """A model as a proposer. If it shares the target's encoder, that is not run again."""
 
     def __init__(self, model: Seq2Seq):
+        check_model("model", model)
         self.model, self.cursor = model, model.cursor()
 
     @property
