@@ -200,7 +200,7 @@ def test_a_pair_loads_from_two_folders(tmp_path):
         ("repeats", 1.5, TypeError),
         ("seed", -1, ValueError),
         ("verification", "tokens", ValueError),
-        ("verification", sd.TokenRule(), TypeError),
+        ("verification", 3, TypeError),
         ("prompts", [], ValueError),
         ("measure_prompts", [], ValueError),
         ("prompts", "one text", ValueError),
