@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from . import explore
 from .adjustment import Adjustment
+from .audit import run_checks
 from .costs import measure_costs, step_weights
 from .decoder import CachedDecoder, EncodedSource
 from .display import show_rounds, show_tokens
