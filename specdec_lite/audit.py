@@ -26,7 +26,7 @@ from .inputs import Source
 from .loading import load_pair, quiet, same_random_state
 from .models import Pair, Seq2Seq
 from .record import Generation
-from .sampling import wide
+from .sampling import Draws, wide
 from .selfcheck import TOLERANCE
 from .verification import RULES, Verifier, verifier
 
@@ -77,14 +77,15 @@ def run_checks(pair: Pair | None = None) -> Iterator[Outcome]:
 # ---- The distribution of whole outputs, exactly ----
 
 
-class Branching:
-    """Stands in for `Draws`: takes the outcomes that a script says, then the first possible one, and notes the others.
+class Branching(Draws):
+    """Draws nothing at random: takes the outcomes that a script says, then the first possible one, and notes the others.
 
     Running a decoder once for every script so found gives every output that can happen, with its probability.
     """
 
     def __init__(self, script: tuple[int, ...], device: torch.device, rule: Verifier):
-        self.script, self.device, self.rule = script, device, rule
+        super().__init__(0, device)
+        self.script, self.rule = script, rule
         self.taken, self.others, self.probability = (), [], 1.0
 
     def take(self, outcomes: Iterable[tuple[object, float]]):

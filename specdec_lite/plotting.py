@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .display import COLOURS
 
 STYLE = {
-    "figure.figsize": (7, 4.2),
+    "figure.figsize": (7, 4.2),  # inches; 7 wide is the width of the book's column
     "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "figure.facecolor": "white",  # readable on a dark page, too
     "axes.spines.top": False,
@@ -30,8 +33,38 @@ STYLE = {
     "lines.linewidth": 2,
     "lines.markersize": 6,
 }
-# One colour and one marker per temperature; a fifth temperature begins again.
-SERIES = [(COLOURS["bonus"], "o"), (COLOURS["residual"], "s"), (COLOURS["accepted"], "^"), (COLOURS["draft"], "D")]
+# Colours with no meaning of their own (those of display.COLOURS say where a token came from), each with its marker: one
+# per temperature, model or curve; a fifth begins again.
+SERIES = [("#6A51A3", "o"), ("#C2528B", "s"), ("#8C6D31", "^"), ("#3B3B3B", "D")]
+
+
+def verdict_colour(low: float, high: float) -> str:
+    """The colour of a ratio with its interval: a gain, a loss, or grey where the interval includes 1."""
+    return SERIES[0][0] if low > 1 else SERIES[1][0] if high < 1 else "0.6"
+
+
+def show(figure: Figure) -> None:
+    """Show a figure in a notebook, two pixels to a point, with a text for those who cannot see it; then close it."""
+    from IPython.display import Image, display  # a notebook has it; who only plots need not
+
+    full, small = BytesIO(), BytesIO()
+    figure.savefig(full, format="png", dpi=STYLE["savefig.dpi"])
+    plt.close(figure)
+    # A figure has few colours: with a palette of its own it takes a third of the bytes.
+    PIL.Image.open(full).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
+    display(Image(small.getvalue(), retina=True, alt=describe(figure)))
+
+
+def describe(figure: Figure) -> str:
+    """What a figure says and shows: the title of each axes, its labels, and what its legend names."""
+    sentences = []
+    for axes in figure.axes:
+        title = (axes.get_title(loc="left") or axes.get_title()).replace("\n", ": ")
+        shown = " against ".join(label for label in (axes.get_ylabel(), axes.get_xlabel()) if label)
+        bars = [tick.get_text().replace("\n", " ") for tick in axes.get_yticklabels()] if axes.patches else []
+        names = [name for name in bars if any(map(str.isalpha, name))] + axes.get_legend_handles_labels()[1]
+        sentences += [title, f"{shown}: {'; '.join(names)}" if names else shown]
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
 
 # What stands in a figure of its own: rows that differ in one of these are never averaged.
@@ -121,7 +154,8 @@ def save_figures(rows: pd.DataFrame, folder: str | Path) -> list[Path]:
 def plot_token_probs(generation, top: int = 3) -> Figure:
     """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(max(7, 0.32 * len(generation.token_ids)), 4.2))
+        count = len(generation.token_ids)
+        figure, axes = plt.subplots(figsize=(max(7, 0.12 * count), 4.6))
         probs = generation.target_probs.float()
         ranked = probs.topk(top).values
         for rank in range(top):
@@ -132,14 +166,12 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
             at = [i for i, o in enumerate(generation.origins) if o == origin]
             height = [float(probs[i, generation.token_ids[i]]) for i in at]
             axes.plot(at, height, "o", color=COLOURS[origin], label=origin)
-        axes.set_xticks(
-            range(len(generation.pieces)), [p.strip() or "␣" for p in generation.pieces], rotation=70, ha="right"
-        )
+        pieces = [piece.strip() or "␣" for piece in generation.pieces]
+        axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)))
+        axes.margins(x=0.01)
         n = sum(origin == "accepted" for origin in generation.origins)
-        axes.set(title=f"{n} of {len(generation.origins)} tokens came from the draft", ylabel="probability under M_p")
-        figure.tight_layout()
+        axes.set(title=f"{n} of {count} tokens came from the draft", ylabel="probability under M_p")
         figure.legend(loc="outside lower center", ncols=5, fontsize=9)
-        figure.subplots_adjust(bottom=0.34)
         return figure
 
 
@@ -160,7 +192,6 @@ def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], str], *colu
             axes.set(title=f"{name}\n{finding}" if name else finding, xlabel="γ, drafted tokens per round")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(fontsize=9)
-        figure.tight_layout()
         return figure
 
 

@@ -181,14 +181,17 @@ def test_eager_and_compiled_share_a_call_and_agree(t5_pair, tmp_path):
     assert rows.way.tolist() == ["eager", "compiled"] and rows.target_id.nunique() == rows.tokens.nunique() == 1
 
 
-class Scaled(sd.TokenRule):
-    """A rule with a setting and no repr of its own."""
+class Scaled:
+    """A rule with a setting and no repr of its own: accepts a share of what the token rule does."""
 
     def __init__(self, share):
         self.share = share
 
     def heads(self, p, q, drafted):
-        return super().heads(p, q, drafted) * self.share
+        return sd.TokenRule().heads(p, q, drafted) * self.share
+
+    def cut(self, coins):
+        return sd.TokenRule().cut(coins)
 
     def after(self, p, q, drafted, cut):
         p, q = at_cut(p, cut), at_cut(q, cut)
