@@ -78,7 +78,7 @@ def run_checks(pair: Pair | None = None) -> Iterator[Outcome]:
 
 
 class Branching(Draws):
-    """Draws nothing at random: takes the outcomes that a script says, then the first possible one, and notes the others.
+    """Draws nothing at random: takes the outcomes of a script, then each first possible one, and notes the others.
 
     Running a decoder once for every script so found gives every output that can happen, with its probability.
     """
