@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from . import explore
 from .adjustment import Adjustment
+from .audit import run_checks
 from .block import BlockRule
 from .costs import measure_costs, step_weights
 from .coupling import CoupledDraws, CoupledRule

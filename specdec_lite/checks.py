@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -25,6 +25,15 @@ def check_number(name: str, value, expected: str, legal) -> float:
     if not legal(value):  # NaN fails every comparison
         raise ValueError(f"{name}={value!r}: expected {expected}")
     return float(value)
+
+
+def check_list(name: str, values, what: str) -> list:
+    """Return what is in a list, a range, an array, a generator ... as a list, if there is anything in it."""
+    listed = isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
+    made = list(values) if listed else []
+    if not made:
+        raise ValueError(f"{name}={values!r}: expected a list of one or more {what}")
+    return made
 
 
 def check_methods(name: str, value, methods: tuple[str, ...], kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
@@ -59,7 +60,7 @@ def describe(figure: Figure) -> str:
     """What a figure says and shows: the title of each axes, its labels, and what its legend names."""
     sentences = []
     for axes in figure.axes:
-        title = axes.get_title(loc="left") or axes.get_title()
+        title = (axes.get_title(loc="left") or axes.get_title()).replace("\n", ": ")
         shown = " against ".join(label for label in (axes.get_ylabel(), axes.get_xlabel()) if label)
         bars = [tick.get_text().replace("\n", " ") for tick in axes.get_yticklabels()] if axes.patches else []
         names = [name for name in bars if any(map(str.isalpha, name))] + axes.get_legend_handles_labels()[1]
@@ -67,76 +68,74 @@ def describe(figure: Figure) -> str:
     return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
 
+# What stands in a figure of its own: rows that differ in one of these are never averaged.
+APART = [
+    "pair", "verification", "way", "device", "dtype", "max_new_tokens", "prompts_id", "measure_id", "target_id",
+    "draft_id",
+]  # fmt: skip
+
+
 def plot_speedup(rows: pd.DataFrame) -> Figure:
-    """Speed-up against gamma: measured with its interval, predicted as a dashed line, break-even at 1."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots()
-        for label, colour, marker, part in _series(rows):
-            error = [part.speedup - part.speedup_low, part.speedup_high - part.speedup]
-            axes.errorbar(
-                part.gamma, part.speedup, error, color=colour, marker=marker, capsize=3, label=f"measured, {label}"
-            )
-            if part.predicted_speedup.notna().any():
-                axes.plot(
-                    part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}"
-                )
-        axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
-        # Right of the axes, where no curve can cover it.
-        axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
-        best = rows.loc[rows.speedup.idxmax()]
-        verdict = (
-            f"is fastest at {best.speedup:.1f}×, with γ = {best.gamma:.0f}" if best.speedup > 1 else "does not pay here"
+    """Speed-up against gamma: measured with its interval, predicted as a dashed line, break-even at 1.
+
+    Here and in the other figures of a sweep there is one panel for each pair and rule (and each other thing in which
+    the rows differ), and in it one series for each temperature. Repeats (and seeds) are averaged, and nothing else.
+    """
+    return _panels(rows, _speedup, "speedup", "speedup_low", "speedup_high", "predicted_speedup")
+
+
+def _speedup(axes: Axes, rows: pd.DataFrame) -> str:
+    for label, colour, marker, part in _series(rows):
+        error = [part.speedup - part.speedup_low, part.speedup_high - part.speedup]
+        axes.errorbar(
+            part.gamma, part.speedup, error, color=colour, marker=marker, capsize=3, label=f"measured, {label}"
         )
-        axes.set(title=f"Speculative decoding {verdict}", ylabel="speed-up over plain decoding (×)")
-        axes.set_ylim(bottom=0)
-        return _finish(figure, axes)
+        if part.predicted_speedup.notna().any():
+            axes.plot(part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}")
+    axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
+    # Right of the axes, where no curve can cover it.
+    axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
+    axes.set_ylabel("speed-up over plain decoding (×)")
+    axes.set_ylim(bottom=0)
+    best = rows.loc[rows.speedup.idxmax()]
+    pays = f"is fastest at {best.speedup:.1f}×, with γ = {best.gamma:.0f}"
+    return f"Speculative decoding {pays if best.speedup > 1 else 'does not pay here'}"
 
 
 def plot_alpha(rows: pd.DataFrame) -> Figure:
     """Expected acceptance against gamma, and the fraction accepted that estimates the same thing."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots()
-        for label, colour, marker, part in _series(rows):
-            axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=f"Σ min(p, q), {label}")
-            axes.plot(
-                part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=f"accepted ÷ examined, {label}"
-            )
-        low, high = rows.alpha.min(), rows.alpha.max()
-        moves = max(part.alpha.max() - part.alpha.min() for _, _, _, part in _series(rows))
-        verb = "hardly depends on" if moves < 0.1 else "moves with"
-        axes.set(
-            title=f"Acceptance {verb} γ: α is {low:.2f} to {high:.2f}",
-            ylabel="acceptance per examined token",
-        )
-        axes.set_ylim(0, 1)
-        return _finish(figure, axes)
+    return _panels(rows, _alpha, "alpha", "acceptance_rate")
+
+
+def _alpha(axes: Axes, rows: pd.DataFrame) -> str:
+    for label, colour, marker, part in _series(rows):
+        axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=f"Σ min(p, q), {label}")
+        axes.plot(part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=f"accepted ÷ examined, {label}")
+    axes.set_ylabel("acceptance per examined token")
+    axes.set_ylim(0, 1)
+    low, high = rows.alpha.min(), rows.alpha.max()
+    moves = max(part.alpha.max() - part.alpha.min() for _, _, _, part in _series(rows))
+    return f"Acceptance {'hardly depends on' if moves < 0.1 else 'moves with'} γ: α is {low:.2f} to {high:.2f}"
 
 
 def plot_js(rows: pd.DataFrame) -> Figure:
     """JS divergence to plain decoding against gamma, over the band that plain decoding shows against itself."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots()
-        for label, colour, marker, part in _series(rows):
-            axes.plot(
-                part.gamma,
-                part.js,
-                color=colour,
-                marker=marker,
-                linestyle="none",
-                label=f"speculative vs plain, {label}",
-            )
-            low, high = part.js_floor - 2 * part.js_floor_sd, part.js_floor + 2 * part.js_floor_sd
-            if part.js_floor.max() > 0:
-                axes.fill_between(
-                    part.gamma, low, high, color=colour, alpha=0.2, label=f"plain vs plain ± 2 sd, {label}"
-                )
-        outside = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
-        finding = (
-            "stays within sampling noise" if not outside else f"leaves the noise band in {outside} of {len(rows)} rows"
-        )
-        axes.set(title=f"The output distribution {finding}", ylabel="JS divergence of token histograms (nats)")
-        axes.set_ylim(bottom=-0.005)
-        return _finish(figure, axes)
+    return _panels(rows, _js, "js", "js_floor", "js_floor_sd")
+
+
+def _js(axes: Axes, rows: pd.DataFrame) -> str:
+    for label, colour, marker, part in _series(rows):
+        named = f"speculative vs plain, {label}"
+        axes.plot(part.gamma, part.js, color=colour, marker=marker, linestyle="none", label=named)
+        low, high = part.js_floor - 2 * part.js_floor_sd, part.js_floor + 2 * part.js_floor_sd
+        if part.js_floor.max() > 0:
+            named = f"plain vs plain ± 2 sd, {label}"
+            axes.fill_between(part.gamma, low, high, color=colour, alpha=0.2, label=named)
+    axes.set_ylabel("JS divergence of token histograms (nats)")
+    axes.set_ylim(bottom=-0.005)
+    outside = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
+    noise = f"leaves the noise band in {outside} of {len(rows)} rows" if outside else "stays within sampling noise"
+    return f"The output distribution {noise}"
 
 
 FIGURES = {"speedup": plot_speedup, "alpha": plot_alpha, "js": plot_js}
@@ -144,9 +143,9 @@ FIGURES = {"speedup": plot_speedup, "alpha": plot_alpha, "js": plot_js}
 
 def save_figures(rows: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Write speedup.png, alpha.png and js.png beside the CSV, at twice the screen's size."""
-    paths = []
+    folder, paths = Path(folder).expanduser(), []
     for name, plot in FIGURES.items():
-        paths.append(Path(folder) / f"{name}.png")
+        paths.append(folder / f"{name}.png")
         figure = plot(rows)
         figure.savefig(paths[-1], dpi=STYLE["savefig.dpi"])
         plt.close(figure)
@@ -186,6 +185,38 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
         return figure
 
 
+def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], str], *columns: str) -> Figure:
+    """A figure with a panel for each part of the rows; `draw` fills one, and returns what it shows."""
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(f"rows={type(rows).__name__}: expected a data frame, as run_gamma_sweep returns it")
+    missing = [name for name in ("temperature", "gamma", *columns) if name not in rows]
+    if missing or rows.empty:
+        found = f"no column {missing[0]!r}" if missing else "no row"
+        raise ValueError(f"rows has {found}: expected the table that run_gamma_sweep returns, with one row or more")
+    parts = _parts(rows)
+    with plt.rc_context(STYLE):
+        width, height = STYLE["figure.figsize"]
+        figure, grid = plt.subplots(len(parts), squeeze=False, figsize=(width, height * len(parts)))
+        for axes, (name, part) in zip(grid[:, 0], parts, strict=True):
+            finding = draw(axes, part)
+            axes.set(title=f"{name}\n{finding}" if name else finding, xlabel="γ, drafted tokens per round")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend(fontsize=9)
+        return figure
+
+
+def _parts(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each pair and rule, with a name by what they differ in; "" if there is nothing to tell apart."""
+    apart, known = [], 1
+    for name in APART:  # what differs only together with an earlier one need not be named
+        if name in rows and (found := len(rows[[*apart, name]].drop_duplicates())) > known:
+            apart, known = [*apart, name], found
+    if not apart:
+        return [("", rows)]
+    groups = rows.groupby(apart, sort=False, dropna=False)
+    return [(", ".join(str(x).replace("$", r"\$") for x in key), part) for key, part in groups]
+
+
 def _series(rows: pd.DataFrame):
     """One (label, colour, marker, rows) per temperature; repeats are averaged."""
     if not isinstance(rows, pd.DataFrame):
@@ -197,10 +228,3 @@ def _series(rows: pd.DataFrame):
     numbers = rows.groupby(["temperature", "gamma"], as_index=False).mean(numeric_only=True)
     for (temperature, part), (colour, marker) in zip(numbers.groupby("temperature"), cycle(SERIES), strict=False):
         yield f"T = {temperature:g}", colour, marker, part
-
-
-def _finish(figure: Figure, axes: Axes) -> Figure:
-    axes.set_xlabel("γ, drafted tokens per round")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=9)
-    return figure

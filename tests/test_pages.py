@@ -25,7 +25,8 @@ MODULES = [
     "drafting/schedules", "drafting/head", "fast/narrow", "fast/buffers", "fast/compile",
     "record", "generation", "costs",
     "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
-    "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "run",
+    "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "audit",
+    "run",
 ]  # fmt: skip
 PACKAGE = ROOT / "specdec_lite"
 

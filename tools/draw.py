@@ -77,7 +77,10 @@ MODULES = [
     [("the loops and their record", [["record", "generation"]])],
     [("measured", [["costs"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
-    [("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]), ("chapters", [["run"]])],
+    [
+        ("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]),
+        ("commands", [["audit", "run"]]),
+    ],
 ]
 CORE = ["texts", "sampling", "verification", "decoder", "adjustment", "base", "record", "generation"]
 
