@@ -78,6 +78,12 @@ def test_a_row_is_what_it_is_alone_and_rows_differ():
     assert len({tuple(run.token_ids) for run in many}) == 5
 
 
+def test_nothing_is_refused_if_the_target_is_its_own_draft():
+    target = tiny.tiny_pair(dtype=torch.float64).target
+    runs = sd.speculative_generate(target, target, [SOURCE] * 4, gamma=3, verification="coupled", seed=1)
+    assert all(r.n_accepted == len(r.drafted) for run in runs for r in run.rounds)
+
+
 def test_at_temperature_0_it_is_greedy(pair):
     for source in tiny.sources(4):
         options = {"temperature": 0.0, "max_new_tokens": LENGTH}

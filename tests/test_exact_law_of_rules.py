@@ -10,7 +10,22 @@ import tiny
 from enumerate_law import distance, joint
 from reference import adjusted
 from test_block import LastTestUncapped, StopsAtTheFirstTails
-from test_exact_law import LENGTH, OTHER, PLAIN, SOURCE, Parrot, case, families, pair_of, settings, wanted
+from test_exact_law import (
+    CUT,
+    LENGTH,
+    OTHER,
+    PLAIN,
+    SHIPPED,
+    SOURCE,
+    Parrot,
+    case,
+    families,
+    pair_of,
+    settings,
+    shipping,
+    target_law,
+    wanted,
+)  # fmt: skip
 
 BLOCK, LENIENT = sd.BlockRule(), sd.TokenRule(lenience=0.5)
 
@@ -69,13 +84,34 @@ def test_a_wrong_block_rule_is_seen_in_the_loop(wrong):
     assert distance(case(pair, PLAIN, 3).law(wrong), wanted(pair, SOURCE, PLAIN)) > 0.001
 
 
-@pytest.mark.parametrize(
-    ("family", "gamma"), [("t5", 1), ("bart", 1), *(pytest.param(f, 2, marks=pytest.mark.long) for f in tiny.FAMILIES)]
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("rule", [BLOCK, LENIENT], ids=repr)
+def test_law_under_what_a_checkpoint_ships(name, rule):
+    """Block verification keeps it; lenience does not."""
+    pair, edit = shipping("t5", name, LENGTH)
+    law = joint(target_law(pair.target, SOURCE, PLAIN["rule"], LENGTH, edit))
+    assert (distance(case(pair, PLAIN, 3).law(rule), law) < 1e-12) == (rule is BLOCK)
+
+
+two_rows = pytest.mark.parametrize(
+    ("family", "setting", "gamma"),
+    [
+        ("t5", PLAIN, 1),
+        ("bart", CUT, 1),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (("t5", CUT, 2), ("t5", PLAIN, 2), ("bart", PLAIN, 2))
+        ),
+    ],
+    ids=lambda each: {id(PLAIN): "softmax", id(CUT): "temperature-topk-topp"}.get(id(each), str(each)),
 )
-def test_two_rows_have_the_product_of_their_laws_under_block_verification(family, gamma):
-    pair, both = pair_of(family, PLAIN), (SOURCE, OTHER)
-    law = joint(*({tokens[0]: weight for tokens, weight in wanted(pair, each, PLAIN, 3).items()} for each in both))
-    assert distance(case(pair, PLAIN, gamma, 3, sources=both).law(BLOCK), law) < 1e-12
+
+
+@two_rows
+def test_two_rows_have_the_product_of_their_laws_under_block_verification(family, setting, gamma):
+    pair, both = pair_of(family, setting), (SOURCE, OTHER)
+    law = joint(*({tokens[0]: weight for tokens, weight in wanted(pair, each, setting, 3).items()} for each in both))
+    assert distance(case(pair, setting, gamma, 3, sources=both).law(BLOCK), law) < 1e-12
 
 
 @families
@@ -91,12 +127,11 @@ def test_law_under_lenience_is_the_formulas(family, setting, gamma):
     assert distance(strict, wanted(pair, SOURCE, setting)) < 1e-12
 
 
-@families
-@pytest.mark.parametrize("gamma", [1, 2])
-def test_two_rows_have_the_product_of_their_laws_under_lenience(family, gamma):
-    pair, both = pair_of(family, PLAIN), (SOURCE, OTHER)
-    law = joint(*(lenient_law(pair, source, PLAIN, gamma, 3, LENIENT.lenience) for source in both))
-    assert distance(case(pair, PLAIN, gamma, 3, sources=both).law(LENIENT), law) < 1e-12
+@two_rows
+def test_two_rows_have_the_product_of_their_laws_under_lenience(family, setting, gamma):
+    pair, both = pair_of(family, setting), (SOURCE, OTHER)
+    law = joint(*(lenient_law(pair, source, setting, gamma, 3, LENIENT.lenience) for source in both))
+    assert distance(case(pair, setting, gamma, 3, sources=both).law(LENIENT), law) < 1e-12
 
 
 @families
