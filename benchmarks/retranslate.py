@@ -62,7 +62,7 @@ def copy(draft: sd.Seq2Seq, earlier: list[int]) -> sd.CopyDraft:
     return sd.CopyDraft(earlier)
 
 
-def chain(schedule: Callable = lambda draft: sd.AtMost(draft, 4)) -> Make:
+def chain(schedule: Callable = lambda draft: sd.AtMost(draft, 2)) -> Make:
     """Copies, and where there is nothing to copy the draft model under a schedule of its own."""
     return lambda draft, earlier: sd.Chain(sd.CopyDraft(earlier), schedule(draft))
 
@@ -76,7 +76,7 @@ TIMED: dict[str, tuple[Make, int]] = {
     "copies, γ = 8": (copy, 8),
     "copies, γ = 16": (copy, 16),
     "copies, then the draft model, γ = 16": (chain(lambda draft: draft), 16),
-    "copies, γ = 16, then the draft model, γ = 4": (chain(), 16),
+    "copies, γ = 16, then the draft model, γ = 2": (chain(), 16),
     "copies, γ = 16, then the draft model while it is sure": (chain(sd.ConfidenceStop), 16),
 }
 

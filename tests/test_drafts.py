@@ -336,6 +336,16 @@ def test_a_stop_is_behind_the_first_unsure_token_which_is_kept(pair, temperature
     assert run.draft_passes == sum(len(r.drafted) for r in run.rounds)  # nothing is drafted behind a stop
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_schedule_that_never_interferes_changes_no_round(pair, temperature):
+    """So one token at a time is drafted with the random numbers that the model alone would have drawn with."""
+    options = {"gamma": 4, "temperature": temperature, "max_new_tokens": LENGTH, "seed": 3}
+    alone = sd.speculative_generate(*pair, SOURCES, **options)
+    for draft in (sd.ConfidenceStop(pair.draft, 0.0), sd.AtMost(pair.draft, 9), sd.Chain(pair.draft, Successor())):
+        runs = sd.speculative_generate(pair.target, draft, SOURCES, **options)
+        assert [facts(run) for run in runs] == [facts(run) for run in alone]
+
+
 def test_stops_hear_through_each_other(pair):
     options = {"gamma": 6, "temperature": 0.0, "max_new_tokens": 30}
     alone, inside = (
