@@ -4,16 +4,31 @@ from importlib.metadata import version as _version
 
 from . import explore
 from .adjustment import Adjustment
+from .audit import run_checks
 from .block import BlockRule
 from .costs import measure_costs, step_weights
 from .coupling import CoupledDraws, CoupledRule
 from .decoder import CachedDecoder, EncodedSource
 from .display import show_rounds, show_tokens
-from .drafting import DraftModel, Proposal, Proposer
+from .drafting import (
+    AdaptiveGamma,
+    AtMost,
+    Chain,
+    ConfidenceStop,
+    CopyDraft,
+    DraftModel,
+    EntropyStop,
+    HeuristicGamma,
+    Proposal,
+    Proposer,
+    common_tokens,
+    truncate_head,
+)
 from .experiment import load_prompts, run_gamma_sweep
 from .fast import compile_pair
 from .generation import autoregressive_generate, speculative_generate
 from .loading import load_model, load_pair
+from .memory import MemoryBudget, memory_budget
 from .metrics import (
     js_between_samples,
     js_divergence,

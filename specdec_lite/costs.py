@@ -11,10 +11,11 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from .checks import check_integer, check_list
 from .decoder import CachedDecoder
 from .fast import NarrowLinear
 from .generation import autoregressive_generate, now, speculative_generate
-from .models import Pair, Seq2Seq, Source
+from .models import Pair, Seq2Seq, Source, check_model
 from .theory import finite_walltime_factor
 
 NAMES = ("unit", "c", "catch_up", "target_start", "draft_start")
@@ -47,9 +48,15 @@ class Costs:
     step_seconds: float
 
     def predict(self, alpha: float, gamma: int, lengths: Sequence[int]) -> float:
-        """Speed-up over texts of these lengths: their plain time over their speculative time, each summed."""
-        c = self.c + alpha**gamma * self.catch_up / max(gamma, 1)  # a share alpha^gamma of the rounds needs it
+        """Speed-up over texts of these lengths: their plain time over their speculative time, each summed.
+
+        NaN if alpha or a cost is: the texts that they were to come from were too short.
+        """
+        # A share alpha^gamma of the rounds has to catch up.
+        c = self.c + alpha**gamma * self.catch_up / gamma if gamma else 0.0
         costs = c, self.v[gamma]
+        if any(math.isnan(number) for number in (alpha, *costs)):
+            return math.nan
         factors = [
             finite_walltime_factor(alpha, gamma, *costs, n, self.target_start, self.draft_start) for n in lengths
         ]
@@ -78,7 +85,27 @@ def measure_costs(
     pair: Pair, prompts: Sequence[Source], gammas: Sequence[int], *, temperature=1.0, repeats: int = 3, seed: int = 0,
     max_new_tokens: int = 32,
 ) -> Costs:  # fmt: skip
-    """Watch both loops at work, in turns, and return the medians of ratios within a turn."""
+    """Watch both loops at work, in turns, and return the medians of ratios within a turn.
+
+    Parameters
+    ----------
+    prompts : list of sources
+        Each is decoded plainly and with every gamma, `repeats` times.
+    gammas : list of int
+        What v is wanted for.
+    temperature, max_new_tokens, seed
+        As in `speculative_generate`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and what was expected; or no output has two tokens, so there is nothing to time.
+    """
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair={type(pair).__name__}: expected a Pair, such as load_pair returns")
+    prompts = check_list("prompts", prompts, "sources")
+    gammas = [check_integer("gammas", gamma, minimum=0) for gamma in check_list("gammas", gammas, "values")]
+    check_integer("repeats", repeats, minimum=1)
     options = {"temperature": temperature, "max_new_tokens": max_new_tokens}
     turns = [
         watch_turn(pair, text, gammas, options | {"seed": seed + turn}) for turn in range(repeats) for text in prompts
@@ -106,13 +133,17 @@ def watch_turn(pair: Pair, text: Source, gammas: Sequence[int], options: dict) -
 
 
 def watch_gamma(pair: Pair, text: Source, gamma: int, options: dict, unit: float, begun: float) -> dict:
-    """The costs of the rounds that drafted the most; the first round counts only to tell what came before it."""
+    """The costs of the rounds that drafted the most.
+
+    The first round counts only to tell what came before it, unless no later one has drafted anything.
+    """
     watch = Stopwatch(pair.target)
     run = speculative_generate(*pair, text, gamma=gamma, observer=watch, **options)
     written = [0, *accumulate(len(r.emitted) for r in run.rounds)]
     planned = [min(gamma, options["max_new_tokens"] - n - 1) for n in written[:-1]]
-    n = max(planned[1:], default=planned[0])
-    rounds = [i for i, each in enumerate(planned) if each == n > 0 and (i or len(planned) == 1)]
+    later = max(planned[1:], default=0)
+    n = later or planned[0]
+    rounds = [i for i, each in enumerate(planned) if each == n > 0 and (i or not later)]
     catching_up = [i for i in rounds if i and run.rounds[i - 1].source == "bonus"]
     steps = [watch["draft"][i] / n / unit for i in rounds if i not in catching_up or rounds == catching_up]
     checks = [watch["check"][i] / unit for i in rounds]
@@ -137,6 +168,7 @@ def step_weights(model: Seq2Seq, source: Source) -> list[Tensor]:
 
     Those that make the source's keys and values are not among them: they are used once per source.
     """
+    check_model("model", model)
     cursor, used = CachedDecoder(model.hf_model), []  # not a compiled model's own cursor: that calls no hooks
     cursor.start(model.encode(source))
     cursor.extend([model.start_token])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import NamedTuple
 
+from .checks import printable
 from .record import Generation
 
 # Okabe & Ito's colour-blind safe palette; one meaning everywhere in the book.
@@ -127,12 +128,21 @@ class ShownRounds:
 
 def show_tokens(generation: Generation, legend: bool = True) -> ShownTokens:
     """The tokens of a generation, each with its origin."""
+    check_generation(generation)
     return ShownTokens(generation, legend)
 
 
 def show_rounds(generation: Generation) -> ShownRounds:
     """A generation round by round: what was drafted, what of it was refused, and what the target added."""
+    check_generation(generation)
     return ShownRounds(generation)
+
+
+def check_generation(generation) -> None:
+    """Raise a TypeError unless it is what the loops return for one source."""
+    if not isinstance(generation, Generation):
+        hint = ": one of the list" if isinstance(generation, list) else ""
+        raise TypeError(f"generation={type(generation).__name__}: expected a Generation{hint}")
 
 
 def rounds_as_chips(generation: Generation) -> list[ShownRound]:
@@ -148,15 +158,6 @@ def rounds_as_chips(generation: Generation) -> list[ShownRound]:
         words = f"{r.n_accepted} of {len(r.drafted)} accepted, {end[r.source]}" if r.drafted else "a plain step"
         shown.append(ShownRound(drafted, added, words))
     return shown
-
-
-def printable(text: str) -> str:
-    """A model can emit any character: what a terminal or a browser would obey is shown, not sent."""
-    return "".join(c if c.isprintable() else _code(ord(c)) for c in text)
-
-
-def _code(point: int) -> str:
-    return f"\\x{point:02x}" if point < 256 else f"\\u{point:04x}" if point < 65536 else f"\\U{point:08x}"
 
 
 def _present(chips: list[Chip]) -> list[str]:

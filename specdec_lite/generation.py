@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 from .adjustment import Adjustment
-from .checks import check_integer
+from .checks import check_integer, check_methods, memory_advice
 from .decoder import EncodedSource
 from .drafting.base import Block, Proposer, ask, explain, wrong_q
 from .drafting.model import as_proposer
-from .models import Seq2Seq, Source
+from .models import Seq2Seq, Source, check_model
 from .record import Generation, Round
 from .sampling import Draws, SamplingRule, wide
 from .texts import Text, go_back, unfed
 from .verification import Verifier, overlap, verifier
 
 Observer = Callable[[str], None]
+LESS = "fewer sources in one call, a smaller gamma or max_new_tokens, or a pair loaded with dtype='bfloat16' need less"
 
 
+@memory_advice(LESS)
 @torch.inference_mode()
 def autoregressive_generate(
     target: Seq2Seq,
@@ -44,6 +46,7 @@ def autoregressive_generate(
     Parameters are those of `speculative_generate`; the observer hears "start" and then "step" after every token.
     Nothing is verified here, but "coupled" gives the very text of a coupled speculative call: the draws are the rule's.
     """
+    check_model("target", target)
     rule, sampling = verifier(verification), SamplingRule(temperature, top_k, top_p)
     call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
     cursor, texts = target.cursor(), call.texts
@@ -61,6 +64,7 @@ def autoregressive_generate(
     return call.finish()
 
 
+@memory_advice(LESS)
 @torch.inference_mode()
 def speculative_generate(
     target: Seq2Seq,
@@ -109,7 +113,10 @@ def speculative_generate(
     ------
     ValueError, TypeError
         Naming the argument, its value and what was expected, before any forward pass.
+    torch.OutOfMemoryError
+        The device's memory gave out; the message says what needs less of it.
     """
+    check_model("target", target)
     rule, gamma = verifier(verification), check_integer("gamma", gamma, minimum=0)
     proposer, sampling = as_proposer(draft, target), SamplingRule(temperature, top_k, top_p)
     call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
@@ -251,10 +258,14 @@ class Call:
         self.source = target.source(sources)
         self.adjustment = target.adjustment(sampling, self.source, self.texts)
         kind = getattr(rule, "draws", Draws)
-        if draws and kind is not Draws and not isinstance(draws, kind):
+        if draws is not None and kind is not Draws and not isinstance(draws, kind):
             raise TypeError(f"draws={draws!r:.80}: expected {kind.__name__}, the kind that {rule!r} needs")
-        self.draws = draws or kind(check_seeds(seed, len(sources)), target.device)
-        self.observe = observer or (lambda phase: None)
+        self.draws = kind(check_seeds(seed, len(sources)), target.device) if draws is None else draws
+        check_methods("draws", self.draws, ("guesses", "coins", "next_tokens", "device"), "a Draws")
+        if isinstance(draws, Draws) and draws.shared is None:
+            check_seeds(draws.seeds, len(sources))
+        self.observe = (lambda phase: None) if observer is None else observer
+        check_methods("observer", self.observe, ("__call__",), "a function of the phase's name")
         self.out = [Generation(batch_size=len(sources)) for _ in sources]
         self.probs = [[] for _ in sources]
         self.began = now(target)
@@ -276,7 +287,8 @@ class Call:
             out.seconds, out.token_ids = seconds, text.generated
             out.text, out.pieces = self.target.decode(out.token_ids), self.target.pieces(out.token_ids)
             out.refused = [self.target.pieces(r.drafted[r.n_accepted :]) for r in out.rounds]
-            out.target_probs = torch.cat(probs) if self.record_probs else None
+            with torch.inference_mode(False):  # an ordinary tensor, for whatever the caller does with it
+                out.target_probs = torch.cat(probs) if self.record_probs else None
         return self.out if self.many else self.out[0]
 
 

@@ -154,7 +154,7 @@ class SourceReader:
 
     def _check_ids(self, ids: Sequence[int]) -> list[int]:
         try:
-            if isinstance(ids, (bytes, bytearray, str)):
+            if isinstance(ids, (bytes, bytearray, str)) or not hasattr(ids, "__len__"):  # a generator is read once only
                 raise TypeError
             ids = [index(i) for i in ids]
         except (TypeError, ValueError):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .display import COLOURS
+from .checks import check_integer, printable
+from .display import COLOURS, check_generation
 
 STYLE = {
-    "figure.figsize": (7, 4.2),
+    "figure.figsize": (7, 4.2),  # inches; 7 wide is the width of the book's column
     "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "figure.facecolor": "white",  # readable on a dark page, too
     "axes.spines.top": False,
@@ -29,80 +35,105 @@ STYLE = {
     "lines.linewidth": 2,
     "lines.markersize": 6,
 }
-# One colour and one marker per temperature; a fifth temperature begins again.
-SERIES = [(COLOURS["bonus"], "o"), (COLOURS["residual"], "s"), (COLOURS["accepted"], "^"), (COLOURS["draft"], "D")]
+# Colours with no meaning of their own (those of display.COLOURS say where a token came from), each with its marker: one
+# per temperature, model or curve; a fifth begins again.
+SERIES = [("#6A51A3", "o"), ("#C2528B", "s"), ("#8C6D31", "^"), ("#3B3B3B", "D")]
+
+
+def show(figure: Figure) -> None:
+    """Show a figure in a notebook, two pixels to a point, with a text for those who cannot see it; then close it."""
+    from IPython.display import Image, display  # a notebook has it; who only plots need not
+
+    full, small = BytesIO(), BytesIO()
+    figure.savefig(full, format="png", dpi=STYLE["savefig.dpi"])
+    plt.close(figure)
+    # A figure has few colours: with a palette of its own it takes a third of the bytes.
+    PIL.Image.open(full).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
+    display(Image(small.getvalue(), retina=True, alt=describe(figure)))
+
+
+def describe(figure: Figure) -> str:
+    """What a figure says and shows: the title of each axes, its labels, and what its legend names."""
+    sentences = []
+    for axes in figure.axes:
+        title = (axes.get_title(loc="left") or axes.get_title()).replace("\n", ": ")
+        shown = " against ".join(label for label in (axes.get_ylabel(), axes.get_xlabel()) if label)
+        bars = [tick.get_text().replace("\n", " ") for tick in axes.get_yticklabels()] if axes.patches else []
+        names = [name for name in bars if any(map(str.isalpha, name))] + axes.get_legend_handles_labels()[1]
+        sentences += [title, f"{shown}: {'; '.join(names)}" if names else shown]
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)
+
+
+# What stands in a figure of its own: rows that differ in one of these are never averaged.
+APART = [
+    "pair", "verification", "way", "device", "dtype", "max_new_tokens", "prompts_id", "measure_id", "target_id",
+    "draft_id",
+]  # fmt: skip
 
 
 def plot_speedup(rows: pd.DataFrame) -> Figure:
-    """Speed-up against gamma: measured with its interval, predicted as a dashed line, break-even at 1."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots()
-        for label, colour, marker, part in _series(rows):
-            error = [part.speedup - part.speedup_low, part.speedup_high - part.speedup]
-            axes.errorbar(
-                part.gamma, part.speedup, error, color=colour, marker=marker, capsize=3, label=f"measured, {label}"
-            )
-            if part.predicted_speedup.notna().any():
-                axes.plot(
-                    part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}"
-                )
-        axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
-        # Right of the axes, where no curve can cover it.
-        axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
-        best = rows.loc[rows.speedup.idxmax()]
-        verdict = (
-            f"is fastest at {best.speedup:.1f}×, with γ = {best.gamma:.0f}" if best.speedup > 1 else "does not pay here"
-        )
-        axes.set(title=f"Speculative decoding {verdict}", ylabel="speed-up over plain decoding (×)")
-        axes.set_ylim(bottom=0)
-        return _finish(figure, axes)
+    """Speed-up against gamma: measured with its interval, predicted as a dashed line, break-even at 1.
+
+    Here and in the other figures of a sweep there is one panel for each pair and rule (and each other thing in which
+    the rows differ), and in it one series for each temperature. Repeats (and seeds) are averaged, and nothing else.
+    """
+    return _panels(rows, _speedup, "speedup", "speedup_low", "speedup_high", "predicted_speedup")
+
+
+def _speedup(axes: Axes, rows: pd.DataFrame) -> str:
+    best = []
+    for i, (label, colour, marker, part) in enumerate(_series(rows)):
+        error = [part.speedup - part.speedup_low, part.speedup_high - part.speedup]
+        look = {"color": colour, "marker": marker, "capsize": 3, "label": f"measured, {label}"}
+        axes.errorbar(part.gamma + 0.08 * i, part.speedup, error, **look)  # beside each other, not on each other
+        if part.predicted_speedup.notna().any():
+            axes.plot(part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}")
+        top = part.loc[part.speedup.idxmax()]
+        best.append(f"{top.speedup:.2f}× with γ = {top.gamma:.0f} ({label})")
+    axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
+    # Right of the axes, where no curve can cover it.
+    axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
+    axes.set_ylabel("speed-up over plain decoding (×)")
+    return f"Fastest: {', '.join(best)}" if rows.speedup.max() > 1 else "Speculative decoding does not pay here"
 
 
 def plot_alpha(rows: pd.DataFrame) -> Figure:
     """Expected acceptance against gamma, and the fraction accepted that estimates the same thing."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots()
-        for label, colour, marker, part in _series(rows):
-            axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=f"Σ min(p, q), {label}")
-            axes.plot(
-                part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=f"accepted ÷ examined, {label}"
-            )
-        low, high = rows.alpha.min(), rows.alpha.max()
-        moves = max(part.alpha.max() - part.alpha.min() for _, _, _, part in _series(rows))
-        verb = "hardly depends on" if moves < 0.1 else "moves with"
-        axes.set(
-            title=f"Acceptance {verb} γ: α is {low:.2f} to {high:.2f}",
-            ylabel="acceptance per examined token",
-        )
-        axes.set_ylim(0, 1)
-        return _finish(figure, axes)
+    return _panels(rows, _alpha, "alpha", "acceptance_rate")
+
+
+def _alpha(axes: Axes, rows: pd.DataFrame) -> str:
+    for label, colour, marker, part in _series(rows):
+        same = (part.alpha - part.acceptance_rate).abs().max() < 1e-9  # at temperature 0 each overlap is 0 or 1
+        named = f"{'both' if same else 'Σ min(p, q)'}, {label}"
+        axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=named)
+        if not same:
+            named = f"accepted ÷ examined, {label}"
+            axes.plot(part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=named)
+    axes.set_ylabel("acceptance per examined token")
+    axes.set_ylim(min(0.5, rows.alpha.min(), rows.acceptance_rate.min()), 1)
+    gammas = f"γ = {rows.gamma.min():.0f} to {rows.gamma.max():.0f}"
+    return f"From {gammas}, α stays within {rows.alpha.min():.2f} and {rows.alpha.max():.2f}"
 
 
 def plot_js(rows: pd.DataFrame) -> Figure:
     """JS divergence to plain decoding against gamma, over the band that plain decoding shows against itself."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots()
-        for label, colour, marker, part in _series(rows):
-            axes.plot(
-                part.gamma,
-                part.js,
-                color=colour,
-                marker=marker,
-                linestyle="none",
-                label=f"speculative vs plain, {label}",
-            )
-            low, high = part.js_floor - 2 * part.js_floor_sd, part.js_floor + 2 * part.js_floor_sd
-            if part.js_floor.max() > 0:
-                axes.fill_between(
-                    part.gamma, low, high, color=colour, alpha=0.2, label=f"plain vs plain ± 2 sd, {label}"
-                )
-        outside = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
-        finding = (
-            "stays within sampling noise" if not outside else f"leaves the noise band in {outside} of {len(rows)} rows"
-        )
-        axes.set(title=f"The output distribution {finding}", ylabel="JS divergence of token histograms (nats)")
-        axes.set_ylim(bottom=-0.005)
-        return _finish(figure, axes)
+    return _panels(rows, _js, "js", "js_floor", "js_floor_sd")
+
+
+def _js(axes: Axes, rows: pd.DataFrame) -> str:
+    for label, colour, marker, part in _series(rows):
+        named = f"speculative vs plain, {label}"
+        axes.plot(part.gamma, part.js, color=colour, marker=marker, linestyle="none", label=named)
+        low, high = part.js_floor - 2 * part.js_floor_sd, part.js_floor + 2 * part.js_floor_sd
+        if part.js_floor.max() > 0:
+            named = f"plain vs plain ± 2 sd, {label}"
+            axes.plot(part.gamma, part.js_floor, color="0.5", linewidth=1)
+            axes.fill_between(part.gamma, low, high, color="0.5", alpha=0.2, label=named)
+    axes.set_ylabel("JS divergence of token histograms (nats)")
+    axes.set_ylim(bottom=-0.005)
+    above = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
+    return f"{above or 'None'} of {len(rows)} points {'lies' if above <= 1 else 'lie'} above the sampling noise"
 
 
 FIGURES = {"speedup": plot_speedup, "alpha": plot_alpha, "js": plot_js}
@@ -110,9 +141,9 @@ FIGURES = {"speedup": plot_speedup, "alpha": plot_alpha, "js": plot_js}
 
 def save_figures(rows: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Write speedup.png, alpha.png and js.png beside the CSV, at twice the screen's size."""
-    paths = []
+    folder, paths = Path(folder).expanduser(), []
     for name, plot in FIGURES.items():
-        paths.append(Path(folder) / f"{name}.png")
+        paths.append(folder / f"{name}.png")
         figure = plot(rows)
         figure.savefig(paths[-1], dpi=STYLE["savefig.dpi"])
         plt.close(figure)
@@ -120,28 +151,68 @@ def save_figures(rows: pd.DataFrame, folder: str | Path) -> list[Path]:
 
 
 def plot_token_probs(generation, top: int = 3) -> Figure:
-    """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones."""
+    """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones.
+
+    The generation must have been made with ``record_probs=True``.
+    """
+    check_generation(generation)
+    if generation.target_probs is None:
+        raise ValueError("generation has no target_probs: expected one that was made with record_probs=True")
+    if check_integer("top", top, minimum=0) > generation.target_probs.shape[1]:
+        raise ValueError(f"top={top}: expected at most the {generation.target_probs.shape[1]} tokens that there are")
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(max(7, 0.32 * len(generation.token_ids)), 4.2))
+        count = len(generation.token_ids)
+        figure, axes = plt.subplots(figsize=(max(7, 0.12 * count), 4.6))
         probs = generation.target_probs.float()
         ranked = probs.topk(top).values
         for rank in range(top):
-            axes.plot(
-                ranked[:, rank], color="0.75", linewidth=1, label="the target's three likeliest" if rank == 0 else None
-            )
+            label = f"the target's {top} likeliest" if rank == 0 else None
+            axes.plot(ranked[:, rank], "_", color="0.6", markersize=7, label=label)
+        by_origin = {}
         for origin in dict.fromkeys(generation.origins):
             at = [i for i, o in enumerate(generation.origins) if o == origin]
-            height = [float(probs[i, generation.token_ids[i]]) for i in at]
-            axes.plot(at, height, "o", color=COLOURS[origin], label=origin)
-        axes.set_xticks(
-            range(len(generation.pieces)), [p.strip() or "␣" for p in generation.pieces], rotation=70, ha="right"
-        )
-        n = sum(origin == "accepted" for origin in generation.origins)
-        axes.set(title=f"{n} of {len(generation.origins)} tokens came from the draft", ylabel="probability under M_p")
-        figure.tight_layout()
+            by_origin[origin] = [float(probs[i, generation.token_ids[i]]) for i in at]
+            axes.plot(at, by_origin[origin], "o", color=COLOURS[origin], label=origin)
+        pieces = [printable(piece.strip()) or "␣" for piece in generation.pieces]
+        # A dollar sign is a dollar sign: nothing that a model writes is typeset as mathematics.
+        axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)), parse_math=False)
+        axes.margins(x=0.01)
+        typical = ", ".join(f"{origin} {median(height):.2f}" for origin, height in by_origin.items())
+        axes.set(title=f"Median probability: {typical}", ylabel="probability under M_p")
         figure.legend(loc="outside lower center", ncols=5, fontsize=9)
-        figure.subplots_adjust(bottom=0.34)
         return figure
+
+
+def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], str], *columns: str) -> Figure:
+    """A figure with a panel for each part of the rows; `draw` fills one, and returns what it shows."""
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(f"rows={type(rows).__name__}: expected a data frame, as run_gamma_sweep returns it")
+    missing = [name for name in ("temperature", "gamma", *columns) if name not in rows]
+    if missing or rows.empty:
+        found = f"no column {missing[0]!r}" if missing else "no row"
+        raise ValueError(f"rows has {found}: expected the table that run_gamma_sweep returns, with one row or more")
+    parts = _parts(rows)
+    with plt.rc_context(STYLE):
+        width, height = STYLE["figure.figsize"]
+        figure, grid = plt.subplots(len(parts), squeeze=False, figsize=(width, height * len(parts)))
+        for axes, (name, part) in zip(grid[:, 0], parts, strict=True):
+            finding = draw(axes, part)
+            axes.set(title=f"{name}\n{finding}" if name else finding, xlabel="γ, drafted tokens per round")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend(fontsize=9, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.14))
+        return figure
+
+
+def _parts(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each pair and rule, with a name by what they differ in; "" if there is nothing to tell apart."""
+    apart, known = [], 1
+    for name in APART:  # what differs only together with an earlier one need not be named
+        if name in rows and (found := len(rows[[*apart, name]].drop_duplicates())) > known:
+            apart, known = [*apart, name], found
+    if not apart:
+        return [("", rows)]
+    groups = rows.groupby(apart, sort=False, dropna=False)
+    return [(", ".join(str(x).replace("$", r"\$") for x in key), part) for key, part in groups]
 
 
 def _series(rows: pd.DataFrame):
@@ -149,11 +220,3 @@ def _series(rows: pd.DataFrame):
     numbers = rows.groupby(["temperature", "gamma"], as_index=False).mean(numeric_only=True)
     for (temperature, part), (colour, marker) in zip(numbers.groupby("temperature"), cycle(SERIES), strict=False):
         yield f"T = {temperature:g}", colour, marker, part
-
-
-def _finish(figure: Figure, axes: Axes) -> Figure:
-    axes.set_xlabel("γ, drafted tokens per round")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=9)
-    figure.tight_layout()
-    return figure

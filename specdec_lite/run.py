@@ -1,8 +1,7 @@
-"""A chapter of the book with other parameters, in a clone: `python -m specdec_lite run 5 -y "gammas: [2, 4]"`."""
+"""A chapter of the book with other parameters, in a clone: `python -m specdec_lite run 5 -p gammas "[2, 4]"`."""
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 from pathlib import Path
@@ -12,24 +11,34 @@ import yaml
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
-def run(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        "specdec_lite run", description="Run a chapter with other parameters; without any, as it is on the page."
-    )
+def add_run(commands) -> None:
+    parser = commands.add_parser(
+        "run", help="a chapter of the book with other parameters (in a clone of its repository)",
+        description="Run a chapter with other parameters; without any, as it is on the page.",
+    )  # fmt: skip
     parser.add_argument("chapter", nargs="?", help="its number, such as 5; left out: list the chapters")
-    parser.add_argument("-y", action="append", default=[], metavar='"NAME: VALUE"', help="a parameter, as YAML")
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help='a parameter, such as -p gammas "[2, 4]"; its type must be that of the chapter',
+    )  # fmt: skip
+    parser.add_argument("-y", action="append", default=[], metavar='"NAME: VALUE"', help="the same, as YAML")
     parser.add_argument("--list", action="store_true", help="list the chapter's parameters and run nothing")
-    parser.add_argument("--results-dir", default="results", help="where the notebook with its new outputs goes")
-    args = parser.parse_args(arguments)
+    parser.add_argument(
+        "--results-dir", default="results", help="where the notebook with its new outputs goes (default %(default)s)"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(args) -> None:
     if args.chapter is None:
         print("\n".join(contents()))
         return
     path = find_chapter(args.chapter)
-    parameters = check_parameters(path, read_parameters(args.y))
+    parameters = check_parameters(path, read_parameters([*args.y, *(f"{name}: {value}" for name, value in args.p)]))
     if args.list:
         print(parameters_cell(path))
         return
-    print(execute(path, Path(args.results_dir) / path.name, parameters))
+    print(execute(path, Path(args.results_dir).expanduser() / path.name, parameters))
 
 
 def chapters() -> dict[str, Path]:
@@ -92,7 +101,10 @@ def check_parameters(path: Path, given: dict[str, object]) -> dict[str, object]:
 
 
 def mismatch(value: object, default: object) -> str | None:
-    """What was expected, if the value is not of the default's type. An integer will do for a float."""
+    """What was expected, if the value is not of the default's type. An integer will do for a float.
+
+    Counts, seeds and temperatures are not negative; a slice in a chapter would take -1 without a word.
+    """
     if default is None:
         return None if value is None or isinstance(value, str) else "a name or null"
     if isinstance(default, list):
@@ -101,6 +113,8 @@ def mismatch(value: object, default: object) -> str | None:
         return f"a list like {default}" if default and any(mismatch(item, default[0]) for item in value) else None
     kinds = (int, float) if type(default) is float else type(default)
     right = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
+    if right and isinstance(value, (int, float)) and value < 0 <= default:
+        return f"a number >= 0, such as {default!r}"
     return None if right else f"{type(default).__name__}, such as {default!r}"
 
 

@@ -70,6 +70,7 @@ def one_hot(tokens: Tensor, vocab: int, dtype: torch.dtype = torch.float32) -> T
 
 def nucleus(probs: Tensor, top_p: float) -> Tensor:
     """Top-p (Holtzman et al. 2020): keep the likeliest tokens until top_p is reached, renormalise."""
+    check_number("top_p", top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
     ordered, index = probs.sort(dim=-1, descending=True, stable=True)
     dropped = ordered.cumsum(-1) - ordered >= top_p  # the mass in front of each token has reached top_p
     dropped[..., 0] = False  # however small top_p is
@@ -160,5 +161,6 @@ class Draws:
 
 def row_seed(seed: int, row: int) -> int:
     """The seed of a batch's row: that of row 0 is the seed itself, as if it were alone."""
+    seed, row = check_integer("seed", seed, minimum=0), check_integer("row", row, minimum=0)
     digest = hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=8).digest()
     return seed if row == 0 else int.from_bytes(digest, "big") >> 1

@@ -61,6 +61,9 @@ def finite_walltime_factor(
 
 def best_gamma(alpha: float, c: float, v=1.0, gammas: Iterable[int] = range(1, 17)) -> int:
     """The gamma with the largest wall-time factor. `v` is a number or a function of gamma."""
+    gammas = list(gammas)
+    if not gammas:
+        raise ValueError("gammas=[]: expected one or more to choose from")
     return max(gammas, key=lambda gamma: walltime_factor(alpha, gamma, c, v(gamma) if callable(v) else v))
 
 

@@ -7,11 +7,12 @@ import signal
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 import specdec_lite as sd
 import tiny
-from specdec_lite.experiment import Bench, ResultsTable
+from specdec_lite.experiment import COLUMNS, Bench, ResultsTable, table
 
 GRID = {"gammas": (1, 2, 3), "temperatures": (0.0, 1.0), "repeats": 8}
 ROWS = 3 * 2 * 8
@@ -46,22 +47,58 @@ def plain(value):
 
 def die_while_writing(folder, journal, complete: bool) -> None:
     """A sweep killed inside its third append: amid the new file, or just before it takes the old one's place."""
-    write, replace, calls = Path.write_text, os.replace, []
+    fsync, replace, calls = os.fsync, os.replace, []
 
-    def half_a_file(self, text, **options):
-        calls.append(self)
-        if len(calls) == 3 and not complete:
-            write(self, text[: -len(text) // 3], **options)
+    def half_a_file(opened):
+        calls.append(opened)
+        if len(calls) == 5 and not complete:  # each append syncs its file, then the folder
+            os.ftruncate(opened, os.fstat(opened).st_size * 2 // 3)
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(self, text, **options)
+        fsync(opened)
 
     def never(source, target):
-        if len(calls) == 3:
+        if len(calls) == 5:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target)
 
-    Path.write_text, os.replace = half_a_file, never
+    os.fsync, os.replace = half_a_file, never
     sweep(folder, journal)
+
+
+def die_at(folder, journal, call: int) -> None:
+    """A sweep killed at the n-th call to the file system that an append makes."""
+    calls = []
+
+    def counted(function):
+        def count_and_run(*arguments):
+            calls.append(function)
+            if len(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments)
+
+        return count_and_run
+
+    os.fsync, os.replace = counted(os.fsync), counted(os.replace)
+    table.open = counted(open)
+    sweep(folder, journal)
+
+
+def hold_the_lock(folder, flag: Path, seconds: float) -> None:
+    """Another process that writes to the table, slowly."""
+    with ResultsTable(folder).locked():
+        flag.touch()
+        time.sleep(seconds)
+
+
+def read_on(folder, flag: Path, sizes: Path) -> None:
+    """A reader that never waits: notes how many rows each look at the file found, until the flag appears."""
+    seen = []
+    while not flag.exists():
+        if (folder / "results.csv").exists():
+            rows = pd.read_csv(folder / "results.csv", keep_default_na=False)
+            assert list(rows.columns) == COLUMNS
+            seen.append(len(rows))
+    sizes.write_text(json.dumps(seen))
 
 
 # What a worker loads its pair with. A worker is a process of its own, so these may change `Bench` there for good.

@@ -1,12 +1,16 @@
 """`python -m specdec_lite`: translates, sweeps, and says what is wrong with exit code 2."""
 
+import os
+import re
 import runpy
+import signal
 import sys
 
 import pytest
 
 import specdec_lite as sd
 import tiny
+from specdec_lite import audit
 from specdec_lite.__main__ import main
 
 
@@ -61,6 +65,73 @@ def test_wrong_usage_ends_with_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+def test_help_lists_the_commands_and_gives_examples(capsys):
+    for ask in ("--help", "-h"):
+        with pytest.raises(SystemExit) as ended:
+            main([ask])
+        said = capsys.readouterr().out
+        assert ended.value.code == 0 and 'specdec_lite "Where is the station?"' in said
+        assert re.findall(r"^    (\w+)(?: |$)", said, re.MULTILINE) == ["translate", "sweep", "check", "run"]
+
+
+@pytest.mark.parametrize("command", ["translate", "sweep", "check", "run"])
+def test_the_help_of_each_command_says_what_it_does_and_explains_every_option(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and said.startswith(f"usage: specdec_lite {command}")
+    description = said.split("\n\n")[1]
+    assert len(description.split()) >= 8 and description.endswith(".")
+    for option in re.findall(r"^  (--?[\w-]+.*(?:\n {8,}.*)?)", said, re.MULTILINE):
+        assert len(option.split("  ", 1)[-1].split()) >= 1 and "  " in option, option
+
+
+def test_a_text_needs_no_command_and_may_be_the_name_of_one(pair, capsys):
+    first = ["--repeats", "0", "--max-new-tokens", "4"]
+    for arguments in (["w5 w6", *first], [*first, "w5 w6"], ["translate", "w5 w6", *first]):
+        assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert shown == 3 * shown[: len(shown) // 3]
+    assert main(["translate", "check", *first]) == 0 and "alpha" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_in_one_line_without_a_traceback(pair, tmp_path, capsys, monkeypatch):
+    short = {"sweep": ["w5 w6 w7"], "measure": ["w10 w11"]}
+    monkeypatch.setattr("specdec_lite.experiment.sweep.load_prompts", lambda: short)
+    monkeypatch.setattr("specdec_lite.experiment.Bench.row", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    arguments = ["--gammas", "1", "--temperatures", "0", "--max-new-tokens", "6", "--results-dir", str(tmp_path)]
+    assert main(["sweep", *arguments]) == 130
+    last = capsys.readouterr().err.split("\n")[-2]
+    assert last == f"specdec_lite: 0 of 1 rows in '{tmp_path / 'results.csv'}'; call again to go on"
+    monkeypatch.setattr("specdec_lite.__main__.load_pair", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["w5"]) == 130 and capsys.readouterr().err == "specdec_lite: interrupted\n"
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_sent(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise OSError("no file in \x1b[31m\x07red\nsecond line")
+
+    monkeypatch.setattr("specdec_lite.__main__.load_pair", fail)
+    assert main(["w5"]) == 2
+    assert capsys.readouterr().err == "specdec_lite: no file in \\x1b[31m\\x07red\nsecond line\n"
+
+
+def outcomes(*ok):
+    return lambda pair: [audit.Outcome(f"check {i}", fine, 0.1, "found") for i, fine in enumerate(ok)]
+
+
+@pytest.mark.usefixtures("pair")
+def test_check_prints_a_line_for_each_check_and_ends_with_1_if_one_fails(monkeypatch, capsys):
+    monkeypatch.setattr("specdec_lite.__main__.run_checks", outcomes(True, True))
+    assert main(["check"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["ok", "ok", "all"]
+    monkeypatch.setattr("specdec_lite.__main__.run_checks", outcomes(True, False, True))
+    assert main(["check"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said[:3]] == ["ok", "FAILED", "ok"] and said[3].startswith("1 failed")
 
 
 def test_sweep_help_lists_its_options(capsys):

@@ -1,5 +1,6 @@
 """What the steps cost: the prediction that rests on it, and the measurement."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -53,3 +54,38 @@ def test_a_slow_draft_shows_in_c_and_a_slow_wide_pass_in_v():
     slow = sd.Pair(*(model.with_cursor(Slow) for model in pair), pair.name)
     costs = sd.measure_costs(slow, tiny.sources(1), [1, 4], repeats=1)
     assert costs.c > 2 and costs.v[4] > 2 * costs.v[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        ({"pair": "pocket"}, TypeError, "pair=str: expected a Pair"),
+        ({"prompts": "a text"}, ValueError, "prompts='a text': expected a list"),
+        ({"prompts": []}, ValueError, r"prompts=\[\]: expected a list"),
+        ({"gammas": 4}, ValueError, "gammas=4: expected a list"),
+        ({"gammas": []}, ValueError, r"gammas=\[\]: expected a list"),
+        ({"gammas": [1, -1]}, ValueError, "gammas=-1: expected an integer >= 0"),
+        ({"gammas": [2.5]}, TypeError, "gammas=2.5: expected an integer"),
+        ({"repeats": 0}, ValueError, "repeats=0: expected an integer >= 1"),
+        ({"temperature": -1}, ValueError, "temperature=-1"),
+        ({"max_new_tokens": 0}, ValueError, "max_new_tokens=0"),
+        ({"seed": -1}, ValueError, "seed=-1"),
+        ({"max_new_tokens": 1}, ValueError, "prompts=.*expected some whose outputs have two tokens or more"),
+    ],
+)
+def test_a_wrong_argument_is_named(t5_pair, wrong, error, said):
+    given = {"pair": t5_pair, "prompts": tiny.sources(1), "gammas": [2]} | wrong
+    with pytest.raises(error, match=f"^{said}"):
+        sd.measure_costs(**given)
+
+
+@pytest.mark.parametrize("missing", [{"alpha": float("nan")}, {"c": float("nan")}, {"v": {4: float("nan")}}])
+def test_a_prediction_without_its_numbers_is_none(missing):
+    alpha = missing.pop("alpha", 0.8)
+    assert math.isnan(replace(COSTS, **missing).predict(alpha, 4, [20]))
+
+
+def test_gamma_has_no_end_but_that_of_the_text(t5_pair):
+    """A gamma of a hundred thousand drafts what still fits, and is timed as such."""
+    costs = sd.measure_costs(t5_pair, tiny.sources(1), [100_000], repeats=1, max_new_tokens=6, temperature=0.0)
+    assert costs.v[100_000] > 0

@@ -198,6 +198,17 @@ def test_one_grid_over_pairs_rules_temperatures_and_gammas(rows, tmp_path, monke
     assert_same_rows(alone, rows)
 
 
+def test_rules_as_objects_travel(tmp_path):
+    rule = sd.TokenRule()
+    with Recording(1) as pool:
+        made = sd.run_gamma_sweep(
+            sweep_child.pair_of, results_dir=tmp_path, executor=pool, verification=["token", rule], **OPTIONS
+        )
+    byname, byobject = (made[made.verification == name] for name in made.verification.unique())
+    cold = byname.temperature.to_numpy() == 0
+    assert (byname.accepted.to_numpy() == byobject.accepted.to_numpy())[cold].all()  # the seeds go by name
+
+
 def test_the_rows_returned_are_in_the_order_of_the_grid_whatever_the_order_on_file(rows, tmp_path):
     for gammas in ((3,), (2,), GAMMAS):
         table = sd.run_gamma_sweep(sweep_child.pair_of, results_dir=tmp_path, **OPTIONS | {"gammas": gammas})
@@ -218,7 +229,9 @@ def test_the_rows_returned_are_in_the_order_of_the_grid_whatever_the_order_on_fi
         ({"verification": []}, ValueError, r"verification=\[\]: expected a list of one or more"),
         ({"verification": ["token", "token"]}, ValueError, "verification=.*: expected a list of .*different"),
         ({"verification": ["token", "tokens"]}, ValueError, "verification='tokens': expected one of"),
-        ({"verification": [sd.TokenRule()]}, TypeError, "verification=TokenRule.*: expected a name"),
+        ({"verification": [sd.TokenRule]}, TypeError, "verification=TokenRule: expected an object"),
+        ({"verification": [sd.TokenRule()] * 2}, ValueError, "verification=.*: expected a list of .*different"),
+        ({"verification": [3]}, TypeError, "verification=3: expected a Verifier"),
     ],
 )
 def test_a_bad_argument_is_refused_before_any_work(argument, error, said, tmp_path, monkeypatch):

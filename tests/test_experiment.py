@@ -1,14 +1,17 @@
 """The gamma sweep: its columns, its figures, and a table that neither a kill nor a competitor can harm."""
 
+import copy
 import csv
 import json
 import math
+import os
 import random
 import re
 import signal
-import threading
+import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,7 +20,10 @@ from matplotlib import image
 import specdec_lite as sd
 import sweep_child
 import tiny
-from specdec_lite.experiment import COLUMNS, KEY, Bench, ResultsTable, fingerprint
+from specdec_lite.experiment import COLUMNS, KEY, Bench, ResultsTable, fingerprint, table
+from specdec_lite.experiment.bench import peak_memory_mb, reset_peak_memory
+from specdec_lite.experiment.table import row_key
+from specdec_lite.verification import at_cut
 
 # The columns that the design promises; there may be more.
 PROMISED = """
@@ -109,19 +115,108 @@ def test_resuming_does_only_what_is_missing(rows, folder, t5_pair, monkeypatch):
     pd.testing.assert_frame_equal(pd.read_csv(folder / "results.csv")[: len(rows)], rows)
 
 
-@pytest.mark.parametrize(
-    "other, named",
-    [
-        ({"seed": 1}, "seed"),
-        ({"max_new_tokens": 9}, "max_new_tokens"),
-        ({"prompts": OPTIONS["prompts"][:3]}, "prompts"),
-        ({"prompts": OPTIONS["prompts"][::-1]}, "prompts_id"),
-    ],
-)
-@pytest.mark.usefixtures("rows")
-def test_rows_measured_otherwise_do_not_share_a_file(folder, t5_pair, other, named):
-    with pytest.raises(ValueError, match=f"^{named}=.*results_dir.*expected"):
-        sd.run_gamma_sweep(t5_pair, results_dir=folder, **(OPTIONS | other))
+FEW = OPTIONS | {"gammas": (2,), "temperatures": (0.0,)}
+
+
+def compiled(pair):
+    """The pair on buffers, its steps as they are: nothing is really compiled."""
+    limits = {"max_new_tokens": 16, "max_source_tokens": 16, "gammas": 2, "progress": False}
+    return sd.compile_pair(pair, backend=lambda graph, inputs: graph.forward, **limits)
+
+
+def shipping(pair, **settings):
+    """The same tensors with other settings."""
+    models = [copy.copy(model) for model in pair]
+    for model in models:
+        model.hf_model = copy.copy(model.hf_model)
+        model.hf_model.generation_config = copy.deepcopy(model.hf_model.generation_config)
+        model.hf_model.generation_config.update(**settings)
+    return sd.Pair(*models, pair.name)
+
+
+def nudged(pair):
+    """The same names and one number in one tensor of the draft that differs."""
+    model = copy.copy(pair.draft)
+    model.hf_model = copy.deepcopy(model.hf_model)
+    with torch.no_grad():
+        next(model.hf_model.parameters())[5, 7] += 1e-6
+    return sd.Pair(pair.target, model, pair.name)
+
+
+OTHERS = {
+    "another draft of the same name": lambda pair: ({"pair": nudged(pair)}, "draft_id"),
+    "another target of the same name": lambda pair: ({"pair": sd.Pair(pair.draft, pair.draft, pair.name)}, "target_id"),
+    "a setting of the checkpoint": lambda pair: ({"pair": shipping(pair, min_length=7)}, "target_id"),
+    "other prompts": lambda pair: ({"prompts": OPTIONS["prompts"][::-1]}, "prompts_id"),
+    "other measure prompts": lambda pair: ({"measure_prompts": tiny.sources(2, seed=3)}, "measure_id"),
+    "another seed": lambda pair: ({"seed": 1}, "seed"),
+    "another limit": lambda pair: ({"max_new_tokens": 9}, "max_new_tokens"),
+    "another rule": lambda pair: ({"verification": sd.TokenRule()}, "verification"),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, t5_pair):
+    """A folder with one row."""
+    made = tmp_path_factory.mktemp("shared")
+    sd.run_gamma_sweep(t5_pair, results_dir=made, **FEW)
+    return made
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_row_measured_otherwise_is_measured_and_stands_beside_the_old_one(shared, t5_pair, name):
+    (other, differs), before = OTHERS[name](t5_pair), ResultsTable(shared).read()
+    rows = sd.run_gamma_sweep(**{"pair": t5_pair, "results_dir": shared, **FEW, **other})
+    after = ResultsTable(shared).read()
+    pd.testing.assert_frame_equal(after[: len(before)], before)
+    assert len(after) == len(before) + 1 and len(rows) == 1
+    assert rows[differs][0] != before[differs][0]
+    again = sd.run_gamma_sweep(**{"pair": t5_pair, "results_dir": shared, **FEW, **other})
+    pd.testing.assert_frame_equal(again, rows)
+    assert len(ResultsTable(shared).read()) == len(after)
+
+
+def test_eager_and_compiled_share_a_call_and_agree(t5_pair, tmp_path):
+    rows = sd.run_gamma_sweep([t5_pair, compiled(t5_pair)], results_dir=tmp_path, **FEW)
+    assert rows.way.tolist() == ["eager", "compiled"] and rows.target_id.nunique() == rows.tokens.nunique() == 1
+
+
+class Scaled:
+    """A rule with a setting and no repr of its own: accepts a share of what the token rule does."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def heads(self, p, q, drafted):
+        return sd.TokenRule().heads(p, q, drafted) * self.share
+
+    def cut(self, coins):
+        return sd.TokenRule().cut(coins)
+
+    def after(self, p, q, drafted, cut):
+        p, q = at_cut(p, cut), at_cut(q, cut)
+        left = p - self.share * torch.minimum(p, q)
+        return left / left.sum(-1, keepdim=True)
+
+
+class Named(Scaled):
+    def __repr__(self):
+        return f"a rule, “{self.share}”"
+
+
+def test_rules_are_taken_as_objects_and_named_by_repr(t5_pair, tmp_path):
+    rules = ["token", Scaled(0.5), Scaled(0.25), Named(0.5)]
+    rows = sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, verification=rules, **FEW)
+    assert rows.verification.tolist() == ["token", "Scaled(share=0.5)", "Scaled(share=0.25)", "a rule, “0.5”"]
+    assert rows.acceptance_rate.iloc[0] > rows.acceptance_rate.iloc[1] > rows.acceptance_rate.iloc[2]
+    assert (rows.identical == 4).all() and rows.predicted_speedup.notna().tolist() == [True, False, False, False]
+    assert len(sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, verification=Scaled(0.5), **FEW)) == 1
+    assert len(ResultsTable(tmp_path).read()) == 4  # the object was another one, the rule the same
+
+
+def test_a_rule_without_a_name_that_lasts_is_refused(t5_pair, tmp_path):
+    with pytest.raises(TypeError, match=r"verification=Scaled.* at 0x.*expected a rule whose repr is the same"):
+        sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, verification=Scaled(object()), **FEW)
 
 
 def test_two_pairs_share_a_file(t5_pair, bart_pair, tmp_path):
@@ -152,41 +247,152 @@ def test_probabilities_along_an_output_are_drawn(t5_pair):
     assert f"{run.accepted} of {len(run.token_ids)}" in figure.axes[0].get_title(loc="left")
 
 
-# Rows of any content, to test the table alone.
+@pytest.fixture(scope="module")
+def grid(t5_pair, bart_pair, tmp_path_factory):
+    options = OPTIONS | {"gammas": (1, 3), "verification": ["token", Scaled(0.3)], "repeats": 2}
+    return sd.run_gamma_sweep([t5_pair, bart_pair], results_dir=tmp_path_factory.mktemp("grid"), **options)
 
 
-def row(key: int) -> dict:
-    made = dict.fromkeys(COLUMNS, 0) | {"pair": "p", "device": "cpu", "dtype": "float32", "verification": "token"}
-    return made | {"temperature": 0.5, "gamma": key, "repeat": 0, "seconds": math.pi * 10 ** (key - 5)}
+@pytest.mark.parametrize(("plot", "column"), [("speedup", "speedup"), ("alpha", "alpha"), ("js", "js")])
+def test_no_figure_averages_over_pairs_or_rules(grid, plot, column):
+    figure = getattr(sd, f"plot_{plot}")(grid)
+    parts = [part for _, part in grid.groupby(["pair", "verification"], sort=False)]
+    assert [axes.get_title(loc="left").split("\n")[0] for axes in figure.axes] == [
+        f"tiny {family}, {rule}" for family in ("t5", "bart") for rule in ("token", "Scaled(share=0.3)")
+    ]
+    for axes, part in zip(figure.axes, parts, strict=True):
+        drawn = {tuple(np.asarray(line.get_ydata(), float).round(6)) for line in axes.lines}
+        for _, series in part.groupby("temperature"):
+            assert tuple(series.groupby("gamma")[column].mean().round(6)) in drawn
 
 
-def test_values_survive_many_rewritings_to_the_last_bit(tmp_path):
-    table = ResultsTable(tmp_path)
-    for key in range(12):
-        table.append(row(key))
-    assert table.read().seconds.tolist() == [row(key)["seconds"] for key in range(12)]
+def test_a_figure_of_one_pair_and_rule_has_one_panel_and_no_name(rows):
+    figure = sd.plot_alpha(rows)
+    assert len(figure.axes) == 1 and "\n" not in figure.axes[0].get_title(loc="left")
+    dear = rows.assign(pair="$x^$")
+    assert "$" not in sd.plot_alpha(dear).axes[0].get_title(loc="left")
+    sd.plot_js(pd.concat([rows, dear])).canvas.draw()  # would raise where a name is read as a formula
 
 
-def test_a_finished_row_is_not_written_twice(tmp_path):
-    table = ResultsTable(tmp_path)
-    for seconds in (1.0, 2.0):
-        table.append(row(3) | {"seconds": seconds})
-    assert table.read().seconds.tolist() == [1.0]
+@pytest.mark.parametrize("plot", [sd.plot_speedup, sd.plot_alpha, sd.plot_js])
+def test_what_is_no_table_of_a_sweep_is_refused_by_name(rows, plot):
+    for wrong, error, said in (
+        (rows[:0], ValueError, "^rows has no row: expected"),
+        (rows.drop(columns="gamma"), ValueError, "^rows has no column 'gamma'"),
+        (pd.DataFrame(), ValueError, "^rows has no column"),
+        ([1, 2], TypeError, "^rows=list: expected a data frame"),
+    ):
+        with pytest.raises(error, match=said):
+            plot(wrong)
 
 
-def test_threads_that_append_together_lose_nothing_and_double_nothing(tmp_path):
-    def work(seed):
-        table, keys = ResultsTable(tmp_path), list(range(15))
-        random.Random(seed).shuffle(keys)
-        for key in keys:
-            table.append(row(key))
+# What a model or a machine can do to a sweep.
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(ResultsTable(tmp_path).read().gamma) == list(range(15))
+
+def test_outputs_of_one_token_are_swept_without_a_prediction(t5_pair, tmp_path):
+    with pytest.warns(UserWarning, match="no prediction: prompts=.*two tokens or more"):
+        rows = sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, **OPTIONS | {"max_new_tokens": 1})
+    assert len(rows) == 6 and rows[["predicted_speedup", "c", "v", "alpha"]].isna().all(axis=None)
+    assert (rows.tokens == 4).all() and (rows[rows.temperature == 0].identical == 4).all()
+    for plot in (sd.plot_speedup, sd.plot_alpha, sd.plot_js):
+        plot(rows)
+
+
+def test_a_measure_prompt_with_an_output_of_one_token_does_no_harm(tmp_path):
+    pair = tiny.tiny_pair()
+    lengths = {len(sd.autoregressive_generate(pair.target, x, temperature=0.0, max_new_tokens=8).token_ids): x
+               for x in tiny.sources(60, seed=5)}  # fmt: skip
+    pair.target.hf_model.generation_config.eos_token_id = [1, first_token(pair, lengths[max(lengths)])]
+    measure = [lengths[max(lengths)], tiny.sources(1, seed=9)[0]]
+    rows = sd.run_gamma_sweep(pair, results_dir=tmp_path, **FEW | {"measure_prompts": measure})
+    assert rows.predicted_speedup.notna().all()
+
+
+def first_token(pair, source):
+    return sd.autoregressive_generate(pair.target, source, temperature=0.0, max_new_tokens=1).token_ids[0]
+
+
+@pytest.mark.parametrize("gammas", [(0,), (100_000,), (6, 40)])
+def test_any_gamma_can_be_swept_on_few_positions(tmp_path, gammas):
+    """On twelve positions: a round drafts no more than still fits, and the costs keep to the sweep's limit."""
+    models = [sd.Seq2Seq(tiny.untie(tiny.bart_model(layers, positions=12))) for layers in (2, 1)]
+    for model in models:
+        tiny.shake(model.hf_model, 1, 3.0)
+    short = [source[:5] for source in tiny.sources(3)]
+    options = FEW | {"prompts": short, "measure_prompts": short[:1], "gammas": gammas, "max_new_tokens": 12}
+    rows = sd.run_gamma_sweep(sd.Pair(*models, "short"), results_dir=tmp_path, **options)
+    assert (rows.identical == 3).all() and rows.predicted_speedup.notna().all()
+
+
+def test_a_rows_peak_of_memory_is_its_own(t5_pair, tmp_path, monkeypatch):
+    if sys.platform != "linux" or peak_after_reset(t5_pair) > 0.9 * peak_after_growing(t5_pair):
+        pytest.skip("this system keeps one peak for the whole process")
+    plain = Bench.plain
+
+    def eat(self, text, *label):
+        if label[0] == 2:  # the row of gamma = 2
+            assert len(b"x" * 300_000_000)
+        return plain(self, text, *label)
+
+    monkeypatch.setattr(Bench, "plain", eat)
+    rows = sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, **FEW | {"gammas": (1, 2, 3)})
+    first, second, third = rows.peak_memory_mb
+    assert second > first + 250 and third < second - 250
+
+
+def peak_after_growing(pair):
+    assert len(b"x" * 200_000_000)
+    return peak_memory_mb(pair.target)
+
+
+def peak_after_reset(pair):
+    reset_peak_memory(pair.target)
+    return peak_memory_mb(pair.target)
+
+
+def test_ctrl_c_says_in_one_line_how_many_rows_are_kept(t5_pair, tmp_path, monkeypatch):
+    measure, done = Bench.row, []
+
+    def interrupt(self, *asked):
+        if len(done) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        done.append(asked)
+        return measure(self, *asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bench, "row", interrupt)
+        with pytest.raises(KeyboardInterrupt, match=r"^2 of 6 rows in '.*results.csv'; call again to go on$") as raised:
+            sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, **OPTIONS)
+    assert raised.value.__suppress_context__ and len(ResultsTable(tmp_path).read()) == 2
+    assert len(sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, **OPTIONS)) == 6
+
+
+@pytest.mark.parametrize("name", ["NA", "007", "None", True, "a\nb", "a,b"])
+def test_a_pair_of_any_name_is_swept_once(t5_pair, tmp_path, name):
+    pair = sd.Pair(*t5_pair, name)
+    for _ in range(2):
+        rows = sd.run_gamma_sweep(pair, results_dir=tmp_path, **FEW)
+        assert rows.pair.tolist() == [str(name)] and len(ResultsTable(tmp_path).read()) == 1
+
+
+def test_a_generator_or_an_array_will_do_for_a_list(t5_pair, tmp_path):
+    lists = {"gammas": np.array([2]), "temperatures": (t for t in [0.0]), "prompts": iter(OPTIONS["prompts"])}
+    assert len(sd.run_gamma_sweep(t5_pair, results_dir=tmp_path, **OPTIONS | lists)) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"gammas": None}, {"gammas": iter(())}, {"prompts": 3}, {"measure_prompts": "one"}, {"temperatures": {}}]
+)
+def test_what_is_no_list_is_refused_by_name(tmp_path, wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"^{name}=.*expected a list of one or more"):
+        sd.run_gamma_sweep(dict, results_dir=tmp_path, **OPTIONS | wrong)  # before the function is called
+
+
+def test_a_name_that_cannot_be_written_is_refused_before_any_row(t5_pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(Bench, "row", None)
+    with pytest.raises(ValueError, match=r"^pair='\\udc80': expected text"):
+        sd.run_gamma_sweep(sd.Pair(*t5_pair, "\udc80"), results_dir=tmp_path, **FEW)
 
 
 # Whole sweeps in processes of their own.
@@ -224,23 +430,32 @@ def finish(processes, folder, journal, **options) -> list[dict]:
     return check(folder, journal)
 
 
-def test_ten_kills_at_random_moments_lose_no_finished_row(processes, tmp_path):
-    journal, rng = tmp_path / "journal", random.Random(0)
-    for _ in range(10):
-        victim = processes.Process(target=sweep_child.sweep, args=(tmp_path, journal))
+@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.long)])
+def test_kills_at_random_moments_lose_no_finished_row(processes, tmp_path, kills):
+    journal, rng = tmp_path / "journal", random.Random(kills)
+    for kill in range(kills):
+        if kill % 2:  # the n-th step of writing a row: at its opening, between its parts, before and after the replace
+            step = {"target": sweep_child.die_at, "args": (tmp_path, journal, rng.randint(1, 8))}
+        else:
+            step = {"target": sweep_child.sweep, "args": (tmp_path, journal)}
+        victim = processes.Process(**step)
         victim.start()
-        wanted = len(lines(journal)) + rng.randint(0, 3)
-        while len(lines(journal)) < wanted and victim.is_alive():
-            time.sleep(0.002)
-        time.sleep(rng.random() * 0.05)
-        victim.kill()
+        if kill % 2 == 0:
+            wanted = len(lines(journal)) + rng.randint(0, 2)
+            while len(lines(journal)) < wanted and victim.is_alive():
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.05)
+            victim.kill()
         victim.join()
+        if victim.exitcode == 0:  # everything is measured: begin again
+            assert len(check(tmp_path, journal)) == sweep_child.ROWS
+            for path in (tmp_path / "results.csv", journal):
+                path.unlink()
+            continue
         assert victim.exitcode == -signal.SIGKILL
         check(tmp_path, journal)
-    before = len(lines(journal))
-    assert 0 < before < sweep_child.ROWS
     assert len(finish(processes, tmp_path, journal)) == sweep_child.ROWS
-    assert len(lines(journal)) >= sweep_child.ROWS - 10  # a kill between a row and its line leaves the row
+    assert len(lines(journal)) >= sweep_child.ROWS - kills  # a kill between a row and its line leaves the row
 
 
 @pytest.mark.parametrize("complete", [False, True], ids=["half a file", "before it takes its place"])
@@ -254,19 +469,43 @@ def test_a_kill_inside_an_append_leaves_the_old_table(processes, tmp_path, compl
     assert len(finish(processes, tmp_path, journal, repeats=1)) == 6
 
 
-def test_two_sweeps_at_once_share_the_work_of_one_table(processes, tmp_path):
-    journals = [tmp_path / "one", tmp_path / "two"]
-    both = [
-        processes.Process(target=sweep_child.sweep, args=(tmp_path, journal), kwargs={"repeats": 3})
-        for journal in journals
+def test_sweeps_of_the_same_and_of_other_settings_share_a_table_while_somebody_reads(processes, tmp_path):
+    """Two sweeps share the work of one grid, a third has another seed, and a reader sees whole tables only."""
+    journals, stop, sizes = [tmp_path / str(i) for i in range(3)], tmp_path / "stop", tmp_path / "sizes"
+    reader = processes.Process(target=sweep_child.read_on, args=(tmp_path, stop, sizes))
+    sweeps = [
+        processes.Process(target=sweep_child.sweep, args=(tmp_path, journal), kwargs={"repeats": 2, "seed": i // 2})
+        for i, journal in enumerate(journals)
     ]
-    for process in both:
+    for process in (reader, *sweeps):
         process.start()
-    for process in both:
+    for process in sweeps:
         process.join()
-    assert [process.exitcode for process in both] == [0, 0]
-    rows = pd.read_csv(tmp_path / "results.csv")
-    assert len(rows) == 18 and not rows.duplicated(KEY).any()
+    stop.touch()
+    reader.join()
+    assert [process.exitcode for process in (reader, *sweeps)] == [0] * 4
+    rows = ResultsTable(tmp_path).read()
+    assert len(rows) == 24 and rows.seed.value_counts().to_dict() == {0: 12, 1: 12}
+    seen = json.loads(sizes.read_text())
+    assert seen == sorted(seen) and seen[-1] <= 24  # never fewer than before
+    told = [told for journal in journals for told in lines(journal)]
+    by_key = {row_key(row): row for row in rows.to_dict("records")}
+    first = {}
+    for row in told:
+        first.setdefault(row_key(row), []).append(row["seconds"])
+    assert first.keys() == by_key.keys()
+    assert all(by_key[key]["seconds"] in seconds for key, seconds in first.items())  # one of those measured, unaltered
+
+
+def test_another_process_that_holds_the_lock_is_named(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "PATIENCE", 0.05)
+    holder = processes.Process(target=sweep_child.hold_the_lock, args=(tmp_path, tmp_path / "held", 0.5))
+    holder.start()
+    while not (tmp_path / "held").exists():
+        time.sleep(0.01)
+    with pytest.warns(UserWarning, match=f"waiting for .*process {holder.pid} on .*, since"):
+        ResultsTable(tmp_path).append(dict.fromkeys(COLUMNS, 0))
+    holder.join()
 
 
 def test_the_fingerprint_of_prompts_sees_every_number_of_a_tensor():

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from statistics import median
 
+import matplotlib.pyplot as plt
 import pytest
 import yaml
 
 import specdec_lite as sd
+from specdec_lite.plotting import describe
 
 ROOT = Path(__file__).parents[1]
 PROSE = ("notation", "glossary", "inside", "how_to_read", "troubleshooting")
@@ -18,11 +20,13 @@ PAGES = [ROOT / "book" / f"{name}.md" for name in PROSE]
 # From the ground up: a module imports only from those before it.
 MODULES = [
     "checks", "texts", "sampling", "verification", "block", "coupling", "theory", "metrics",
-    "decoder", "settings", "adjustment",
-    "selfcheck", "inputs", "prompts", "models", "loading", "drafting/base", "drafting/model",
-    "fast/narrow", "fast/buffers", "fast/compile", "record", "generation", "costs",
+    "decoder", "settings", "adjustment", "selfcheck", "inputs", "prompts", "models", "checkpoint", "loading", "memory",
+    "drafting/base", "drafting/model", "drafting/copies", "drafting/wrapper", "drafting/chain", "drafting/stops",
+    "drafting/schedules", "drafting/head", "fast/narrow", "fast/buffers", "fast/compile",
+    "record", "generation", "costs",
     "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
-    "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "run",
+    "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "audit",
+    "run",
 ]  # fmt: skip
 PACKAGE = ROOT / "specdec_lite"
 
@@ -134,3 +138,29 @@ def test_every_chapter_has_a_short_name_for_the_sidebar():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     chapters = [page for part in toc["parts"] for page in part["chapters"] if page["file"].startswith("notebooks/")]
     assert [page["file"] for page in chapters if not 0 < len(page.get("title", "")) <= 25] == []
+
+
+def test_every_figure_of_a_chapter_is_sharp_has_a_caption_and_says_what_it_shows():
+    figures = 0
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text())["cells"]:
+            for output in cell.get("outputs", []):
+                if "image/png" not in output.get("data", {}):
+                    continue
+                figures += 1
+                said = output["metadata"]["image/png"]
+                kept = cell["metadata"]["mystnb"]
+                assert said["width"] >= 640, path.name  # points; twice as many pixels
+                assert len(said["alt"]) > 40 and kept["image"]["alt"] == said["alt"], path.name
+                assert kept["figure"]["caption"], path.name
+    assert figures >= 17
+
+
+def test_what_a_figure_says_is_its_title_its_labels_and_its_names():
+    figure, (left, right) = plt.subplots(1, 2)
+    left.plot([1, 2], [3, 4], label="measured")
+    left.set(xlabel="γ", ylabel="speed-up (×)", title="It pays")
+    right.barh(["plain", "speculative"], [1, 2])
+    right.set_xlabel("seconds")
+    assert describe(figure) == "It pays. speed-up (×) against γ: measured. seconds: plain; speculative."
+    plt.close(figure)

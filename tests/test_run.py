@@ -47,6 +47,25 @@ def test_a_chapter_runs_with_other_parameters_in_its_own_folder(clone, capsys):
     assert printed(out) == [None, 6, [2, 4], 1, False, "cuda"]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["gammas", "2"], "gammas=2: expected a list"),
+        (["gammas", "(1, 2)"], "gammas='(1, 2)': expected a list"),
+        (["gamas", "[1, 2]"], "'gamas' is no parameter of 05_gamma"),
+        (["prompts", "-1"], "prompts=-1: expected a number >= 0"),
+    ],
+)
+def test_parameters_as_papermill_takes_them_are_checked_by_name_and_type(clone, given, said, capsys):
+    assert main(["run", "5", "-p", *given]) == 2
+    assert said in capsys.readouterr().err and not (clone / "results").exists()
+
+
+def test_a_list_given_as_papermill_takes_parameters_is_a_list(clone):
+    assert main(["run", "5", "-p", "gammas", "[1, 2]", "-p", "device", "cuda:0", "-y", "prompts: 3"]) == 0
+    assert printed(clone / "results" / "05_gamma.ipynb") == [None, 3, [1, 2], 0.5, False, "cuda:0"]
+
+
 @pytest.mark.parametrize("name", ["5", "05", "05_gamma", "05_gamma.ipynb", "notebooks/05_gamma.ipynb"])
 @pytest.mark.usefixtures("clone")
 def test_a_chapter_is_found_by_its_number_and_by_its_file(name):
@@ -76,6 +95,8 @@ def test_an_unknown_chapter_lists_those_there_are(name, capsys):
         ("device: 0", "device=0: expected str"),
         ("device: null", "device=None: expected str"),
         ("target: 5", "target=5: expected a name or null"),
+        ("prompts: -1", "prompts=-1: expected a number >= 0"),
+        ("gammas: [2, -1]", "gammas=[2, -1]: expected a list like [1, 2]"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_name_and_the_known_ones_are_listed(clone, given, said, capsys):

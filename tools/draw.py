@@ -62,15 +62,25 @@ MODULES = [
     ],
     [
         (
-            "a model and what it reads",
-            [["decoder", "settings", "adjustment", "selfcheck"], ["inputs", "prompts", "models", "loading"]],
+            "a model and what it needs",
+            [
+                ["decoder", "settings", "adjustment", "selfcheck"],
+                ["inputs", "prompts", "models", "checkpoint"],
+                ["loading", "memory"],
+            ],
         )
     ],
-    [("drafting/", [["base", "model"]]), ("fast/", [["narrow", "buffers", "compile"]])],
+    [
+        ("drafting/", [["base", "model", "copies"], ["wrapper", "chain", "stops"], ["schedules", "head"]]),
+        ("fast/", [["narrow", "buffers"], ["compile"]]),
+    ],
     [("the loops and their record", [["record", "generation"]])],
     [("measured", [["costs"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
-    [("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]), ("chapters", [["run"]])],
+    [
+        ("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]),
+        ("commands", [["audit", "run"]]),
+    ],
 ]
 CORE = ["texts", "sampling", "verification", "decoder", "adjustment", "base", "record", "generation"]
 

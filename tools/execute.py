@@ -16,6 +16,24 @@ import nbformat
 from nbclient import NotebookClient
 from status import chapters, machine, write_status
 
+WIDGET = "application/vnd.jupyter.widget-view+json"  # in this book only progress bars are widgets
+
+
+def keep_alt_texts(notebook) -> None:
+    """What a figure said about itself in this run is the text that its picture has on the page."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["alt"] = alt
+
+
+def drop_progress_bars(notebook) -> None:
+    """A bar that has run to its end tells a reader nothing, and its widget makes a page heavy."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    notebook.metadata.pop("widgets", None)
+
 
 def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
@@ -27,7 +45,10 @@ def execute(path: Path) -> None:
         cell.metadata.pop("execution", None)
     start = time.perf_counter()
     resources = {"metadata": {"path": path.parent}}
-    NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=resources, record_timing=False).execute()
+    how = {"timeout": 3600, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources=resources, **how).execute()
+    keep_alt_texts(notebook)
+    drop_progress_bars(notebook)
     notebook.metadata["specdec_lite"] = {
         "seconds": round(time.perf_counter() - start),
         "cores": os.cpu_count(),

@@ -6,7 +6,11 @@ import hashlib
 import math
 import platform
 import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 import transformers
@@ -16,18 +20,28 @@ from ..generation import autoregressive_generate, speculative_generate
 from ..metrics import js_between_samples, js_noise_floor, paired_bootstrap
 from ..models import Seq2Seq
 from ..record import Generation
+from ..verification import Verifier, verifier
 
 
 class Bench:
     """All measurements at one temperature: what rows share is measured once, here."""
 
-    def __init__(self, pair, temperature, max_new_tokens, prompts, measure_prompts, gammas, seed):
+    def __init__(
+        self, pair, temperature, max_new_tokens, prompts, measure_prompts, gammas, seed,
+        rules: Mapping[str, str | Verifier] | None = None,
+    ):  # fmt: skip
         self.pair, self.temperature, self.prompts, self.seed = pair, temperature, prompts, seed
+        self.rules = rules or {}
         self.options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
         self.measured = [self.plain(text, "measure", i) for i, text in enumerate(measure_prompts)]  # warms up, too
         spec = [self.speculative(text, 4, "token", "measure", i) for i, text in enumerate(measure_prompts)]
-        self.alpha = min(1.0, counts(spec)["alpha"])  # sums of float32 probabilities round, sometimes up
-        self.costs = measure_costs(pair, measure_prompts, gammas, temperature=temperature, seed=seed)
+        self.alpha = min(counts(spec)["alpha"], 1.0)  # sums of float32 probabilities round, sometimes up; NaN stays
+        shorter = {"max_new_tokens": min(32, max_new_tokens), "temperature": temperature}  # a model may end before 32
+        try:
+            self.costs = measure_costs(pair, measure_prompts, gammas, seed=seed, **shorter)
+        except ValueError as error:  # outputs of a single token have no costs; the rows can be measured all the same
+            warnings.warn(f"the rows have no prediction: {error}", stacklevel=2)
+            self.costs = None
         # Plain decoding, used by no row: with a row's own baseline these samples make the six pairs of its noise floor.
         self.references = [
             [self.plain(text, "reference", k, i).token_ids for i, text in enumerate(prompts)]
@@ -39,7 +53,7 @@ class Bench:
 
     def speculative(self, text: str, gamma: int, verification: str, *label) -> Generation:
         return speculative_generate(
-            *self.pair, text, gamma=gamma, verification=verification,
+            *self.pair, text, gamma=gamma, verification=self.rules.get(verification, verification),
             seed=self.seed_for("speculative", gamma, verification, *label), **self.options,
         )  # fmt: skip
 
@@ -50,6 +64,7 @@ class Bench:
 
     def row(self, gamma: int, repeat: int, verification: str) -> dict:
         """Run every prompt both ways and reduce to the columns of one row."""
+        reset_peak_memory(self.pair.target)
         base, spec = [], []
         for i, text in enumerate(self.prompts):
             for kind in ("plain", "speculative") if i % 2 == 0 else ("speculative", "plain"):
@@ -60,7 +75,7 @@ class Bench:
         seconds, tokens = [g.seconds for g in spec], [len(g.token_ids) for g in spec]
         base_seconds, base_tokens = [g.seconds for g in base], [len(g.token_ids) for g in base]
         speedup, low, high = paired_bootstrap(per_token_ratio, base_seconds, base_tokens, seconds, tokens)
-        c, v = self.costs.c, self.costs.v[gamma]
+        c, v = (self.costs.c, self.costs.v[gamma]) if self.costs else (math.nan, math.nan)
         return {
             **counts(spec),
             "seconds": sum(seconds), "baseline_tokens": sum(base_tokens), "baseline_seconds": sum(base_seconds),
@@ -75,7 +90,8 @@ class Bench:
 
     def predict(self, gamma: int, verification: str) -> float:
         """Speed-up from alpha, c, v and the output lengths of the measure prompts; the theory is the token rule's."""
-        if verification != "token":
+        rule = verifier(self.rules.get(verification, verification))
+        if rule != verifier("token") or not self.costs:
             return math.nan
         return self.costs.predict(self.alpha, gamma, [len(g.token_ids) for g in self.measured])
 
@@ -96,7 +112,7 @@ def counts(runs: list[Generation]) -> dict:
         "accepted": sum(g.accepted for g in runs),
         "examined": sum(g.examined for g in runs),
     }
-    examined = total["examined"] or math.nan
+    examined = total["examined"] or math.nan  # with one token an output, nothing was drafted
     return total | {
         "alpha": sum(g.overlap_sum for g in runs) / examined,
         "acceptance_rate": total["accepted"] / examined,
@@ -109,8 +125,18 @@ def per_token_ratio(baseline_seconds, baseline_tokens, seconds, tokens):
     return (baseline_seconds / baseline_tokens) / (seconds / tokens)
 
 
+def reset_peak_memory(model: Seq2Seq) -> None:
+    """Let the peak begin anew: on a GPU, and on Linux that of the process. Elsewhere a process has one peak."""
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
+    elif sys.platform == "linux":
+        with suppress(OSError):  # some containers keep this file to themselves
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb(model: Seq2Seq) -> float:
-    """Peak of the GPU's allocations, or of the whole process on a CPU, in MB (NaN where the system cannot tell)."""
+    """Peak since `reset_peak_memory` in MB: of the GPU's allocations; on a CPU of all that the process has in memory,
+    Python and the libraries included (off Linux since the process began; NaN where the system cannot tell)."""
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(model.device) / 1e6
     if sys.platform == "win32":

@@ -6,13 +6,18 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..models import Pair
+from ..decoder import CachedDecoder
+from ..fast import CompiledSeq2Seq
+from ..models import Pair, Seq2Seq
+from ..settings import HONOURED
+from ..verification import Verifier
 from .bench import Bench
+from .table import fingerprint
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Job:
     measure_prompts: Sequence[str]
     max_new_tokens: int
     seed: int
+    rules: Mapping[str, str | Verifier] = field(default_factory=dict)  # by the names that the table has for them
     id: str = field(default_factory=lambda: uuid.uuid4().hex)  # what has travelled is a copy: this tells it again
 
 
@@ -49,17 +55,22 @@ class Worker:
         with self.turn:
             pair = self.load(job)
             pair.target.texts(1, job.max_new_tokens)  # refuses more than the model has positions
-            check_prompts(pair, prompts=job.prompts, measure_prompts=job.measure_prompts)
-            dtype = str(pair.target.dtype).removeprefix("torch.")
-            return {"pair": pair.name, "device": pair.target.device.type, "dtype": dtype}
+            check_prompts(pair, [*job.prompts, *job.measure_prompts])
+            return {
+                "pair": str(pair.name),
+                "device": pair.target.device.type,
+                "dtype": str(pair.target.dtype).removeprefix("torch."),
+                "way": " + ".join(dict.fromkeys(way(model) for model in pair)),
+                "target_id": model_id(pair.target),
+                "draft_id": model_id(pair.draft),
+            }
 
     def measure(self, job: Job, key: dict) -> dict:
         with self.turn:
             pair = self.load(job)
             if self.bench is None or self.bench.temperature != key["temperature"]:
-                self.bench = Bench(
-                    pair, key["temperature"], job.max_new_tokens, job.prompts, job.measure_prompts, job.gammas, job.seed
-                )
+                lists = job.prompts, job.measure_prompts, job.gammas
+                self.bench = Bench(pair, key["temperature"], job.max_new_tokens, *lists, job.seed, job.rules)
             row = self.bench.row(key["gamma"], key["repeat"], key["verification"])
         return key | row | {"worker": f"{socket.gethostname()}:{os.getpid()}"}
 
@@ -104,11 +115,24 @@ def submit(executor: Executor, method: str, *arguments) -> Future:
         return refused
 
 
-def check_prompts(pair: Pair, **lists: Sequence[str]) -> None:
+def way(model: Seq2Seq) -> str:
+    """How a model's steps are carried out: "eager", "compiled", or by a cursor of the caller's."""
+    if isinstance(model, CompiledSeq2Seq):
+        return "compiled"
+    return "eager" if model.cursor_kind is CachedDecoder else model.cursor_kind.__name__
+
+
+def model_id(model: Seq2Seq) -> str:
+    """A digest of all that decides what a model says: its tensors, its prompt, and the settings that are obeyed."""
+    hf_model, config = model.hf_model, model.hf_model.generation_config
+    settings = [(name, getattr(config, name, None)) for name in HONOURED]
+    ends = sorted(model.eos_tokens)
+    tensors = dict(hf_model.named_parameters()) | dict(hf_model.named_buffers())
+    return fingerprint([tensors, settings, ends, model.prompt, model.forced_first, model.prefix])
+
+
+def check_prompts(pair: Pair, prompts: Sequence) -> None:
     """Every prompt is one that both models take."""
-    for name, prompts in lists.items():
-        if isinstance(prompts, str) or not len(prompts):
-            raise ValueError(f"{name}={prompts!r}: expected a list of one or more sources")
-        for prompt in prompts:
-            for model in pair:
-                model.encode(prompt)
+    for prompt in prompts:
+        for model in pair:
+            model.encode(prompt)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..checks import check_number
-from ..display import printable
+from ..checks import check_number, printable
 from ..verification import overlap
 from .page import Explorable, button, escape
 
@@ -52,7 +51,11 @@ def accept_reject(p: Sequence[float], q: Sequence[float], tokens: Sequence[str],
 
 
 def check_distribution(name: str, row: Sequence[float], size: int) -> list[float]:
-    row = [check_number(name, float(x), "probabilities in [0, 1]", lambda x: 0 <= x <= 1) for x in row]
+    try:
+        row = [float(x) for x in row]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}={row!r}: expected {size} probabilities that sum to 1") from None
+    row = [check_number(name, x, "probabilities in [0, 1]", lambda x: 0 <= x <= 1) for x in row]
     if len(row) != size or abs(sum(row) - 1) > 1e-6:
         raise ValueError(f"{name}={row!r}: expected {size} probabilities that sum to 1")
     return row

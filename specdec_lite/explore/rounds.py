@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..display import Chip, ShownRound, rounds_as_chips
+from ..display import Chip, ShownRound, check_generation, rounds_as_chips
 from ..record import Generation, Round
 from ..sampling import Draws
 from ..texts import Text
@@ -83,6 +83,7 @@ def rounds(generation: Generation, notes: Notes | None = None, *, c: float, v: f
         encoders are left out, and a shorter pass lies on the line between 1 and v.
     """
     check_costs(c, v)
+    check_generation(generation)
     if not generation.rounds:
         raise ValueError("generation has no rounds: expected one that speculative_generate returned")
     noted = notes.rounds if notes else [[]] * len(generation.rounds)
