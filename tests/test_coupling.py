@@ -8,6 +8,7 @@ import torch
 import specdec_lite as sd
 import tiny
 from mutations import chi_square
+from test_drafts import DRAFTS
 from test_proposers import Uniform
 from test_rules import judge
 
@@ -67,6 +68,17 @@ def test_one_seed_one_text_for_200_seeds(family, batch):
 
 def test_one_seed_one_text_with_temperature_top_k_and_top_p():
     check_grid("t5", range(20), (3,), True, temperature=1.3, top_k=20, top_p=0.95)
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+def test_one_seed_one_text_whatever_kind_of_draft(name):
+    pair = tiny.tiny_pair(dtype=torch.float64)
+    options = {"max_new_tokens": LENGTH, "verification": "coupled", "seed": [4, 5]}
+    plain = sd.autoregressive_generate(pair.target, [SOURCE] * 2, **options)
+    references = [[*SOURCE, *run.token_ids[3:10]] for run in plain]
+    runs = sd.speculative_generate(pair.target, DRAFTS[name](pair.draft, references), [SOURCE] * 2, **options)
+    assert [run.token_ids for run in runs] == [run.token_ids for run in plain]
+    assert any(r.drafted for run in runs for r in run.rounds)
 
 
 def test_a_row_is_what_it_is_alone_and_rows_differ():

@@ -7,9 +7,10 @@ import torch
 
 import specdec_lite as sd
 import tiny
-from enumerate_law import distance, joint
+from enumerate_law import distance, joint, remembering
 from reference import adjusted
 from test_block import LastTestUncapped, StopsAtTheFirstTails
+from test_drafts import DRAFTS
 from test_exact_law import (
     CUT,
     LENGTH,
@@ -141,3 +142,12 @@ def test_law_of_block_verification_holds_for_a_proposer_without_a_model(family, 
     parrot = case(pair, PLAIN, gamma, draft=Parrot(PLAIN["vocab"]))
     assert distance(parrot.law(BLOCK), wanted(pair, SOURCE, PLAIN)) < 1e-12
     assert any(r.n_accepted for r in parrot.seen)
+
+
+@pytest.mark.parametrize("name", ["copy of all", "chain", "by length", "confidence", "head"])
+def test_law_of_block_verification_holds_for_every_kind_of_draft(name):
+    """Some end their proposals early, by what they have proposed; the last token then gets the last test."""
+    pair = pair_of("t5", PLAIN)
+    kind = case(pair, PLAIN, 3, draft=DRAFTS[name](remembering(pair).draft))
+    assert distance(kind.law(BLOCK), wanted(pair, SOURCE, PLAIN)) < 1e-12
+    assert len({len(r.drafted) for r in kind.seen}) > 1 and any(r.n_accepted > 1 for r in kind.seen)
