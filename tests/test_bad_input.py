@@ -125,6 +125,7 @@ TABLE = [
     ("loops", "source", [[5], []], V, "source holds an empty list"),
     ("loops", "source", ["a", "b"], T, "source='a': expected token ids, since this model has no tokenizer"),
     ("loops", "source", "a text", T),
+    ("loops", "source", "a long text " * 99, T, "source='a long text a long text"),
     ("loops", "source", None, T),
     ("loops", "source", 7, T),
     ("loops", "source", b"567", T),

@@ -314,8 +314,9 @@ def test_when_memory_gives_out_the_message_says_what_needs_less(monkeypatch, whi
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
-def test_when_memory_gives_out_while_loading_the_message_says_what_needs_less(checkpoint, monkeypatch):
-    monkeypatch.setattr(hf.T5ForConditionalGeneration, "to", out_of_memory)
+@pytest.mark.parametrize("when", ["to", "forward"])  # on the way to the device, and at the first self-check
+def test_when_memory_gives_out_while_loading_the_message_says_what_needs_less(checkpoint, monkeypatch, when):
+    monkeypatch.setattr(hf.T5ForConditionalGeneration, when, out_of_memory)
     with pytest.raises(torch.OutOfMemoryError, match=r"no memory left: dtype='bfloat16'.*device='cpu'") as raised:
         sd.load_model(checkpoint)
     assert isinstance(raised.value.__cause__, torch.OutOfMemoryError)
