@@ -198,7 +198,7 @@ def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], str], *colu
         for axes, (name, part) in zip(grid[:, 0], parts, strict=True):
             finding = draw(axes, part)
             axes.set(title=f"{name}\n{finding}" if name else finding, xlabel="γ, drafted tokens per round")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axes.legend(fontsize=9, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.14))
         return figure
 
