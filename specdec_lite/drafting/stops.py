@@ -83,7 +83,7 @@ class EntropyStop(Stop):
     AdaEDL (Agrawal et al. 2024) stops by entropy as well, by way of a bound on the acceptance.
     """
 
-    def __init__(self, proposer: Seq2Seq | Proposer, limit: float = 1.5):
+    def __init__(self, proposer: Seq2Seq | Proposer, limit: float = 2.0):
         super().__init__(proposer)
         self.limit = check_number("limit", limit, "a number >= 0, in nats", lambda x: x >= 0)
 
