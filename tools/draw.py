@@ -393,8 +393,8 @@ def caches_refused() -> Drawing:
         "After a refusal both caches end at the same place. Three strips of the same positions, the earlier ones left "
         f"out. The target’s cache held {' and '.join(before[:-1])}; fed now are {last} and the guesses "
         f"{', '.join(drafted)}. The last two are struck out and taken back. The draft’s cache held {before[0]}; fed "
-        f"now are {', '.join([*before[1:], *drafted[:-1]])}, and the last of them is taken back. The new text ends with "
-        f"{', '.join(drafted[:kept])} and the correction, {added}, which is in neither cache.",
+        f"now are {', '.join([*before[1:], *drafted[:-1]])}, and the last of them is taken back. The new text ends "
+        f"with {', '.join(drafted[:kept])} and the correction, {added}, which is in neither cache.",
     )
     strips(d, before, len(before) - 1, len(before) - 2, drafted, kept, (added, "residual"), 18)
     return d
