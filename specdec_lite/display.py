@@ -42,7 +42,7 @@ TOKEN_CSS = "".join(
             f".sd-{origin}{{background:{_tint(COLOURS[origin])};border-bottom:{LINE[origin]} {COLOURS[origin]}}}"
             for origin in LINE
         ),
-        ".sd-refused{border:1px dashed;border-radius:.25em;text-decoration:line-through 2px}",
+        ".sd-refused{border:1px dashed #7d8691;border-radius:.25em;text-decoration:line-through 2px}",
         ".sd-unseen{border:1px dotted;border-radius:.25em;text-decoration:line-through;opacity:.75}",
         ".sd-legend{font-size:85%;line-height:1.9;margin:.5em 0 0}.sd-legend>span{margin-right:1.1em}",
         "ol.sd-rounds{margin:0;padding-left:2.2em}ol.sd-rounds>li{margin:0;padding:0}",

@@ -425,12 +425,15 @@ def strips(d, before, big, small, drafted, kept, added, x0) -> None:
     d.path(along((line, y0 - 8), (line, y2 + 48)), "ink thick")
     d.text(line - 8, 202, "both keep what is left of this line:", "small end")
     d.text(line - 8, 224, "len(text) − 1 positions", "small bold end")
-    for x, name, kind in ((16, "there before", "settled"), (196, "fed now", "fed"), (334, "fed, then taken back", "")):
-        look = {"settled": "wash line", "fed": "wash ink thick"}.get(kind, "bare line dash")
+    x, keys = LEFT, [("fed now", "wash ink thick", 138)]
+    if big:
+        keys = [("there before", "wash line", 180), *keys, ("fed, then taken back", "bare line dash", 0)]
+    for name, look, wide in keys:
         d.rect(x, 346, 26, 26, look, r=5)
-        if not kind:
+        if "dash" in look:
             d.path(along((x + 5, 359), (x + 21, 359)), "ink")
         d.text(x + 34, 365, name, "small")
+        x += wide
 
 
 def hole() -> Drawing:
