@@ -22,7 +22,7 @@ MEANING = {
     "bonus": "the target's extra token after full acceptance",
     "target": "plain decoding",
     "refused": "drafted and refused",
-    "unseen": "drafted behind it, never looked at",
+    "unseen": "drafted behind it, scored but not used",
 }
 # A second sign for each colour, for eyes and printers without any: the line under a chip; in a terminal, a style.
 LINE = {"accepted": "2px solid", "residual": "2px dashed", "bonus": "4px double", "target": "2px dotted"}
@@ -36,14 +36,14 @@ def _tint(colour: str) -> str:
 
 TOKEN_CSS = "".join(
     [
-        ".sd-tokens{line-height:2.1;overflow-wrap:anywhere}",
+        ".sd-tokens{line-height:2.1;overflow-wrap:anywhere;padding-right:.6em}",
         ".sd-token{display:inline-block;line-height:1.35;padding:0 .22em;margin:0 1px;border-radius:.25em .25em 0 0}",
         ".sd-word{margin-left:.4em}",
         *(
             f".sd-{origin}{{background:{_tint(COLOURS[origin])};border-bottom:{LINE[origin]} {COLOURS[origin]}}}"
             for origin in LINE
         ),
-        f".sd-refused{{border:1px dashed {COLOURS['residual']};border-radius:.25em;text-decoration:line-through 2px}}",
+        ".sd-refused{border:1px dashed #7d8691;border-radius:.25em;text-decoration:line-through 2px}",
         ".sd-unseen{border:1px dotted;border-radius:.25em;text-decoration:line-through;opacity:.75}",
         ".sd-legend{font-size:85%;line-height:1.9;margin:.5em 0 0}.sd-legend>span{margin-right:1.1em}",
         "ol.sd-rounds{margin:0;padding-left:2.2em}ol.sd-rounds>li{margin:0;padding:0}",

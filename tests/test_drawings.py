@@ -112,7 +112,7 @@ def test_the_script_writes_the_committed_files_byte_for_byte(tmp_path, monkeypat
     assert {path.name: path.read_bytes() for path in (tmp_path / "drawings").iterdir()} == committed, (
         "run tools/draw.py"
     )
-    assert len(committed) == 10
+    assert len(committed) == 13
 
 
 @each_drawing

@@ -34,10 +34,10 @@ SOURCE = ["My", "brother", "lives", "</s>"]
 RECORDED = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))["costs"]["eager"]
 BILL = {"tokens": 39, "drafted": [4] * 9, "c": RECORDED["c"], "v": RECORDED["v"]["4"]}
 
-# One position, the same at every place of a round: three tokens, and a residual with two of them.
+# Chapter 3's toy, here the same at every place of a round: three tokens, and a residual with two of them.
 TOKENS = ["und", "aber", "oder"]
 P = [Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)]
-Q = [Fraction(1, 3), Fraction(2, 3), Fraction(0)]
+Q = [Fraction(1, 6), Fraction(5, 6), Fraction(0)]
 
 # Passes of the pocket pair's target over n positions, as stored in chapter 2: two CPU cores, float32.
 PASSES = {
@@ -187,14 +187,10 @@ class Drawing:
             self.path(along((middle - reach, base - 6), (middle + reach, base - 6)), "ink")
 
     def underline(self, x0: float, x1: float, y: float, kind: str) -> None:
-        if kind == "residual":
-            waves = max(2, round((x1 - x0) / 9))
-            half = (x1 - x0) / waves / 2
-            d = along((x0, y)) + f"q{number(half / 2)} -4 {number(half)} 0" + f"t{number(half)} 0" * (2 * waves - 1)
-        else:
-            levels = (y - 1.5, y + 2.0) if kind == "bonus" else (y,)
-            d = "".join(along((x0, level), (x1, level)) for level in levels)
-        self.path(d, f"{kind}-edge" + " dots" * (kind == "target"))
+        levels = (y - 1.5, y + 2.0) if kind == "bonus" else (y,)
+        d = "".join(along((x0, level), (x1, level)) for level in levels)
+        also = {"target": " dots", "residual": " dash"}.get(kind, "")
+        self.path(d, f"{kind}-edge{also}")
 
     def svg(self) -> str:
         title, desc = f"{self.name}-title", f"{self.name}-desc"
@@ -384,6 +380,106 @@ def rows_and_guesses() -> Drawing:
     return d
 
 
+def caches_all_kept() -> Drawing:
+    before, drafted, kept, added = FULL_ROUND.values()
+    d = Drawing(
+        "caches_all_kept",
+        390,
+        f"All guesses are kept. The target’s cache holds everything but the newest token, “{added}”. The draft’s lacks "
+        f"“{drafted[-1]}”, too: nobody fed it its own last guess.",
+        "After full acceptance the draft’s cache is one short. Three strips of the same positions. The target’s cache: "
+        f"{before}, {', '.join(drafted)}, all fed in this round, and all stay. The draft’s cache: the same without its "
+        f"last guess, “{drafted[-1]}”, which is missing. The new text: the same words and the bonus, {added}, which is "
+        f"in neither cache. A line behind “{drafted[-1]}” is where both caches may end.",
+    )
+    strips(d, [before], 0, 0, drafted, kept, (added, "bonus"), 18 + 75 // 2)
+    return d
+
+
+def caches_refused() -> Drawing:
+    _, earlier, _, _ = FULL_ROUND.values()
+    last, drafted, kept, added = ROUND.values()
+    before = [*earlier[-2:], last]
+    d = Drawing(
+        "caches_refused",
+        390,
+        f"A guess is refused. What was fed behind “{drafted[kept - 1]}” is taken back, and both caches end at the same "
+        f"place. (“{earlier[-1]}” was the draft’s catch-up.)",
+        "After a refusal both caches end at the same place. Three strips of the same positions, the earlier ones left "
+        f"out. The target’s cache held {' and '.join(before[:-1])}; fed now are {last} and the guesses "
+        f"{', '.join(drafted)}. The last two are struck out and taken back. The draft’s cache held {before[0]}; fed "
+        f"now are {', '.join([*before[1:], *drafted[:-1]])}, and the last of them is taken back. The new text ends "
+        f"with {', '.join(drafted[:kept])} and the correction, {added}, which is in neither cache.",
+    )
+    strips(d, before, len(before) - 1, len(before) - 2, drafted, kept, (added, "residual"), 18)
+    return d
+
+
+def strips(d, before, big, small, drafted, kept, added, x0) -> None:
+    """Both caches before they go back, `big` and `small` of them filled before the round, and the text it leaves."""
+    fed, known, (y0, y1, y2) = [*before, *drafted], len(before) + kept, (44, 132, 256)
+    step, width = 75, 71
+
+    def cell(i, y, kind) -> None:
+        if kind in ("fed", "missing"):
+            x, look = x0 + step * i, "wash ink thick" if kind == "fed" else "bare ink dash"
+            d.rect(x, y, width, 40, look, r=9)
+            d.text(x + width / 2, y + 26, fed[i] if kind == "fed" else "missing", "small middle")
+        else:
+            d.chip(x0 + step * i, y, width, fed[i], kind, size="small")
+
+    for y, name, old, end in ((y0, "target", big, len(fed)), (y1, "draft", small, len(fed) - 1)):
+        d.text(x0, y - 12, f"the {name}’s cache", "small")
+        for i in range(max(end, known)):
+            cell(i, y, "missing" if i >= end else "settled" if i < old else "fed" if i < known else "refused")
+    d.text(x0, y2 - 12, "the text", "small")
+    for i, word in enumerate(fed[:known]):
+        d.chip(x0 + step * i, y2, width, word, "settled" if i < len(before) else "accepted", size="small")
+    d.chip(x0 + step * known, y2, width, *added, size="small")
+    line = x0 + step * known - 2
+    d.path(along((line, y0 - 8), (line, y2 + 48)), "ink thick")
+    d.text(line - 8, 202, "both keep what is left of this line:", "small end")
+    d.text(line - 8, 224, "len(text) − 1 positions", "small bold end")
+    x, keys = LEFT, [("fed now", "wash ink thick", 138)]
+    if big:
+        keys = [("there before", "wash line", 180), *keys, ("fed, then taken back", "bare line dash", 0)]
+    for name, look, wide in keys:
+        d.rect(x, 346, 26, 26, look, r=5)
+        if "dash" in look:
+            d.path(along((x + 5, 359), (x + 21, 359)), "ink")
+        d.text(x + 34, 365, name, "small")
+        x += wide
+
+
+def hole() -> Drawing:
+    before, drafted, _, added = FULL_ROUND.values()
+    words, lost = [before, *drafted, added], drafted[-1]
+    d = Drawing(
+        "hole",
+        306,
+        f"Without the catch-up the draft reads another text: “{lost}” is missing, and “{added}” takes its place.",
+        f"Without the catch-up the draft reads another text. Three strips. The text: {', '.join(words)}. The draft’s "
+        f"cache with the catch-up: the same words at the same places, the last two fed together. The draft’s cache "
+        f"without it: {', '.join(words[:-2])}, and then {added} at the place of “{lost}”. Every later token comes one "
+        "place too early.",
+    )
+    step, width, x0 = 89, 83, 16
+    for y, name, shown, new in (
+        (44, "the text", words, []),
+        (132, "the draft has read, with the catch-up", words, words[-2:]),
+        (220, "and without", [*words[:-2], added], [added]),
+    ):
+        d.text(x0, y - 12, name, "small")
+        for i, word in enumerate(shown):
+            look = "wash ink thick" if word in new and i >= len(words) - 2 else "wash line"
+            d.rect(x0 + step * i, y, width, 40, look, r=9)
+            d.text(x0 + step * i + width / 2, y + 26, word, "small middle")
+    d.rect(x0 + step * (len(words) - 1), 220, width, 40, "bare ink dash", r=9)
+    d.text(x0 + step * (len(words) - 1) + width / 2, 246, "?", "small middle")
+    d.text(RIGHT, 290, f"“{lost}” is not in this cache, and it still claims six positions", "small end")
+    return d
+
+
 def bill() -> Drawing:
     tokens, drafted, c, v = BILL.values()
     passes, guesses, gamma = len(drafted), sum(drafted), max(drafted)
@@ -459,8 +555,8 @@ def tree() -> Drawing:
     d = Drawing(
         "tree",
         510,
-        "All ways in which a round of two guesses can go. Those that begin with the same word add up to p: "
-        f"{fractions(sums.values())}.",
+        "All ways in which a round of two guesses can go, if p and q are the same at both places. Those that begin "
+        f"with the same word add up to p: {fractions(sums.values())}. A bonus may be any word.",
         f"The chances of a round’s ends add up to p. p is ({fractions(P)}), q is ({fractions(Q)}), and the tree has "
         f"{spelled(len(ends))} ends. A guess is kept with the chance min(p, q). It is corrected to a word where p is "
         "above q, with the chance p − q, and then the round is over. After two kept guesses a bonus follows. "
@@ -470,11 +566,13 @@ def tree() -> Drawing:
     first, second, bonus, wide, row, small = 82, 232, 334, 84, 36, 30
     d.text(LEFT, 28, f"p: {fractions(P)}")
     d.text(LEFT, 54, f"q: {fractions(Q)}")
+    d.chip(362, 20, 70, "kept", "accepted", small, "small")
+    d.chip(440, 20, 104, "corrected", "residual", small, "small")
     for x, words, look in (
         (first + wide / 2, "token 1", "middle"),
         (second + wide / 2, "token 2", "middle"),
         (462, "chance", "end"),
-        (RIGHT, "sum = p", "end"),
+        (RIGHT, "sum", "end"),
     ):
         d.text(x, 92, words, f"small soft {look}")
     y, heights, spans = 120, [], {}
@@ -488,7 +586,7 @@ def tree() -> Drawing:
                 d.path(f"M{second + wide} {y}H{bonus}")
                 d.chip(bonus, y - small / 2, 74, "bonus", "bonus", small, "small")
             else:
-                d.path(f"M{second + wide + 8} {y}H402", "line dash")
+                d.text(second + wide + 14, y + 6, "over", "small soft")
             d.text(462, y + 6, str(chance * second_chance), f"leaf {word} end")
             y += row
         height = (top + y - row) // 2 if seconds else y
@@ -516,39 +614,47 @@ def tree() -> Drawing:
 
 
 def overlap() -> Drawing:
-    kept, left = [min(p, q) for p, q in zip(P, Q)], [max(p - q, Fraction(0)) for p, q in zip(P, Q)]
+    kept, lacks = [min(p, q) for p, q in zip(P, Q)], [max(p - q, Fraction(0)) for p, q in zip(P, Q)]
+    scaled = ", ".join(f"{word} {more / sum(lacks)}" for word, more in zip(TOKENS, lacks) if more)
 
     def total(values) -> str:
         return " + ".join(str(value) for value in values if value) + f" = {sum(values)}"
 
     d = Drawing(
         "overlap",
-        414,
-        f"What p and q share is kept: α = {sum(kept)}. What is left of p is the residual: a refused guess is replaced "
-        "from there.",
-        f"What p and q share is α = {sum(kept)}. Two outlines over three words: p is ({fractions(P)}), q is "
-        f"({fractions(Q)}). The area under both is kept: {total(kept)}. Where q rises above p, guesses are refused. "
-        f"Where p rises above q, something is left of p, the residual: {total(left)}, as much as was refused.",
+        456,
+        f"What p and q share is kept: α = {sum(kept)}. What p has and q lacks is missing. Scaled to sum to 1 it is the "
+        "residual, and a refused guess is replaced from there.",
+        f"What p and q share is α = {sum(kept)}. A bar for each of three words: grey frames are p ({fractions(P)}), "
+        f"amber lines are q ({fractions(Q)}). What is below both is kept: {total(kept)}. Where q rises above p, "
+        f"guesses are refused. Where p rises above q, something is missing: {total(lacks)}, as much as was refused. "
+        f"Scaled to sum to 1 that is the residual: {scaled}.",
     )
-    base, scale, wide, step = 290, 378, 112, 176
-    for i, (word, p, q, both, more) in enumerate(zip(TOKENS, P, Q, kept, left)):
-        x, top_p, top_q = 20 + step * i, base - int(scale * p), base - int(scale * q)
+    base, scale, wide, step = 318, 336, 92, 158
+    d.text(LEFT, 26, "probability", "small soft")
+    d.path(along((62, 40), (62, base), (RIGHT, base)))
+    for tick in (Fraction(0), Fraction(1, 3), Fraction(2, 3)):
+        y = base - int(scale * tick)
+        d.path(along((56, y), (62, y)))
+        d.text(48, y + 6, str(tick), "small soft end")
+    for i, (word, p, q, both, more) in enumerate(zip(TOKENS, P, Q, kept, lacks)):
+        x, top_p, top_q = 76 + step * i, base - int(scale * p), base - int(scale * q)
         middle, low = x + wide / 2, base - int(scale * both)
-        areas = [("kept", both, low, base, "accepted"), ("left of p", more, top_p, low, "residual")]
-        areas += [("refused", max(q - p, Fraction(0)), top_q, low, "bare")]
+        areas = [("kept", both, low, base, "accepted"), ("missing", more, top_p, low, "residual")]
+        areas += [("refused", max(q - p, Fraction(0)), top_q, low, "bare draft-edge dash")]
         for words, share, top, bottom, look in areas:
             if share:
                 d.rect(x, top, wide, bottom - top, look)
                 d.text(middle, (top + bottom) / 2 - 4, words, "small middle")
                 d.text(middle, (top + bottom) / 2 + 19, str(share), "middle")
         d.path(f"M{x} {base}V{top_p}H{x + wide}V{base}", "target-edge thick")
-        sides = f"V{top_q}H{x + wide - 5}V{base}" if q else f"H{x + wide - 5}"
-        d.path(f"M{x + 5} {base}{sides}", "draft-edge thick")
-        d.text(x + wide + 8, top_p + 6, f"p {p}", "small")
-        d.text(x + wide + 8, top_q + 6, f"q {q}", "small")
-        d.text(middle, base + 30, word, "middle bold")
-    d.text(LEFT, base + 76, f"kept: {total(kept)} = α")
-    d.text(LEFT, base + 104, f"left of p: {total(left)}, the residual")
+        d.path(along((x - 6, top_q), (x + wide + 6, top_q)), "draft-edge thick")
+        d.text(x + wide + 10, top_p + 6, f"p {p}", "small")
+        d.text(x + wide + 10, top_q + (6 if q else -4), f"q {q}", "small")
+        d.text(middle, base + 28, word, "middle bold")
+    d.text(LEFT, base + 66, f"kept: {total(kept)}, which is α")
+    d.text(LEFT, base + 94, f"missing: {total(lacks)}, as much as was refused")
+    d.text(LEFT, base + 122, f"the residual is that, scaled: {scaled}")
     return d
 
 
@@ -732,7 +838,10 @@ def chip_width(word: str) -> float:
     return 11.0 * len(word) + 16
 
 
-DRAWINGS = [a_round, two_caches, causal_mask, rows_and_guesses, bill, tree, overlap, roofline, ragged_rows, modules]
+DRAWINGS = [
+    *(a_round, two_caches, causal_mask, rows_and_guesses, bill, tree, overlap, roofline, ragged_rows, modules),
+    *(caches_all_kept, caches_refused, hole),
+]
 
 
 def embed(drawing: Drawing) -> str:
