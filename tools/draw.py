@@ -26,9 +26,9 @@ TEXT = "My brother lives in a small house near the station. He works in Boston. 
 ROUND = {"before": "einem", "drafted": ["kleinen", "Haus", "in", "der"], "kept": 2, "added": "nahe"}
 FULL_ROUND = {"before": "start", "drafted": ["Mein", "Bruder", "lebt", "in"], "kept": 4, "added": "einem"}
 
-# The pocket pair's target, from its configuration, in float32; and a source of three words and EOS.
-TARGET = {"num_decoder_layers": 12, "num_heads": 4, "d_kv": 64, "bytes": 4}
-SOURCE = ["My", "brother", "lives", "</s>"]
+# Chapter 1's text as the target reads it. Chapter 2's wrong guess, the target's second likeliest token at its place.
+SOURCE = {"tokens": 17, "words": ["My", "brother", "…", "</s>"]}
+WRONG = {"before": "start", "drafted": ["Mein", "Bruder", "wohnt", "in"], "at": 3, "wanted": "lebt"}
 
 # Chapter 0's text: its tokens, and what each round drafted; c and v(4) as recorded for chapter 12, without compiling.
 RECORDED = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))["costs"]["eager"]
@@ -38,15 +38,6 @@ BILL = {"tokens": 39, "drafted": [4] * 9, "c": RECORDED["c"], "v": RECORDED["v"]
 TOKENS = ["und", "aber", "oder"]
 P = [Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)]
 Q = [Fraction(1, 6), Fraction(5, 6), Fraction(0)]
-
-# Passes of the pocket pair's target over n positions, as stored in chapter 2: two CPU cores, float32.
-PASSES = {
-    "ms": {1: 17.9, 2: 23.8, 3: 25.3, 5: 22.1, 9: 24.0, 17: 27.3, 33: 31.7},
-    "weights": 13.1e6,
-    "bytes": 4,
-    "read": 16e9,  # bytes per second
-    "compute": 136e9,  # FLOP per second
-}
 
 # A batch after a round: how many guesses each row kept, and what the target added (None: a kept EOS ended the row).
 BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual"), "C": (2, None)}}
@@ -260,56 +251,66 @@ def a_round() -> Drawing:
 
 
 def two_caches() -> Drawing:
-    per_token = 2 * math.prod(TARGET.values())  # a key and a value in every layer
-    grows = f"{number(per_token / 1024)} KiB"
+    written, newest = [FULL_ROUND["before"], *FULL_ROUND["drafted"][:1]], FULL_ROUND["drafted"][1]
+    comes = FULL_ROUND["drafted"][2]
     d = Drawing(
         "two_caches",
-        332,
-        f"The encoder runs once. The decoder runs for every token, and only its own cache grows: {grows} per token in "
-        "the pocket pair’s target.",
-        "Of the two KV caches only the decoder’s own grows. Left: the encoder runs once. It reads the source, and the "
-        "keys and values made from its output fill a cache that never changes. Right: the decoder runs for every "
-        f"token. It is fed the newest token, reads both caches, adds one entry of {grows} to its own, and gives the "
-        "next token, which is fed next.",
+        402,
+        "The encoder runs once, the decoder once for every token. Of the decoder’s two caches one grows with the text. "
+        "The other is made at the first step and never changes.",
+        "Of the two KV caches only that of the text grows. Left: the encoder runs once and gives a vector for each of "
+        f"the {SOURCE['tokens']} source tokens. Right: the decoder runs for every token. It is now fed “{newest}” and "
+        f"gives “{comes}”, which is fed next. Below it are its two caches, and it reads both at every step. That of "
+        f"the text has an entry for {', '.join(written)} and {newest}, the newest, and room for more. That of the "
+        "source was made from the encoder’s vectors at the first step, and never changes.",
     )
-    side, right, cell = 232, RIGHT - 232, 55
-    widths = [38, 76, 52, 50]
-    lefts = [LEFT + sum(widths[:i]) + 5 * i for i in range(4)]
-    d.text(LEFT, 30, "the source", "small soft")
-    for x, width, word in zip(lefts, widths, SOURCE):
-        d.chip(x, 42, width, word, "settled", 36, "small")
-        d.arrow((x + width / 2, 82), (x + width / 2, 102))
-        d.arrow((x + width / 2, 170), (x + width / 2, 206))
-        d.rect(x, 210, width, 40, "wash line", r=4)
-        d.text(x + width / 2, 236, "K V", "small soft middle")
-    for x, name, runs in ((LEFT, "encoder", "runs once"), (right, "decoder", "runs for every token")):
-        d.rect(x, 106, side, 60, "target full", r=9)
-        d.text(x + side / 2, 131, name, "middle white bold")
-        d.text(x + side / 2, 154, runs, "middle white small")
-    d.chip(right, 42, 100, "Bruder", "settled", 36)
-    d.chip(RIGHT - 100, 42, 100, "lebt", "target", 36)
-    d.arrow((right + 50, 82), (right + 50, 102))
-    d.arrow((RIGHT - 50, 102), (RIGHT - 50, 82))
-    d.arrow((RIGHT - 104, 60), (right + 104, 60))
-    d.text(right + side / 2, 30, "fed next", "small soft middle")
-    for i, look in enumerate(("wash line", "wash line", "wash ink thick", "bare line dash")):
-        x = right + 59 * i
-        d.rect(x, 210, cell, 40, look, r=4)
-        if look.startswith("wash"):
-            d.text(x + cell / 2, 236, "K V", "small middle" + " soft" * (look == "wash line"))
-        if look == "wash line":
-            d.arrow((x + cell / 2, 206), (x + cell / 2, 170))
-        if look == "wash ink thick":
-            d.arrow((x + cell / 2, 170), (x + cell / 2, 206))
-            d.text(x + cell / 2 + 10, 194, "adds", "small")
-    d.arrow((lefts[-1] + widths[-1] + 4, 230), (280, 230), (280, 136), (right - 4, 136))
-    d.text(280, 122, "reads", "small middle")
-    for x, name, fate in (
-        (LEFT, "KV cache of the source", "never changes"),
-        (right, "KV cache of the text", f"+ {grows} per token"),
+    left, right, side = 204, 268, RIGHT - 268
+
+    def row_of(x, widths) -> list[tuple[float, int]]:
+        return list(zip(accumulate((width + 5 for width in widths), initial=x), widths))
+
+    def cells(x, y, words, widths) -> None:
+        for (start, width), word in zip(row_of(x, widths), words):
+            look = "wash ink thick" if word == newest else "wash line" if word else "bare line dash"
+            d.rect(start, y, width, 36, look, r=4)
+            if word:
+                d.text(start + width / 2, y + 24, word, "small middle" + " bold" * (word == newest))
+
+    d.text(LEFT, 30, f"the source: {SOURCE['tokens']} tokens", "small")
+    for (x, width), word in zip(row_of(LEFT, [38, 74, 26, 51]), SOURCE["words"]):
+        d.chip(x, 44, width, word, "settled", 36, "small")
+        d.arrow((x + width / 2, 84), (x + width / 2, 104))
+        d.arrow((x + width / 2, 172), (x + width / 2, 192))
+        d.rect(x, 196, width, 36, "wash line", r=4)
+    d.text(LEFT, 258, "a vector for each", "small")
+    for x, wide, name, runs in (
+        (LEFT, left, "encoder", "runs once"),
+        (right, side, "decoder", "runs for every token"),
     ):
-        d.text(x, 284, name, "small")
-        d.text(x, 310, fate, "bold")
+        d.rect(x, 108, wide, 60, "target full", r=9)
+        d.text(x + wide / 2, 133, name, "middle white bold")
+        d.text(x + wide / 2, 156, runs, "middle white small")
+    fed, out = right + 60, RIGHT - 60
+    d.text(fed, 30, "fed now", "small middle")
+    d.text(out, 30, "fed next", "small middle")
+    d.chip(fed - 50, 44, 100, newest, "settled", 36)
+    d.chip(out - 50, 44, 100, comes, "settled", 36)
+    d.arrow((fed, 84), (fed, 104))
+    d.arrow((out, 104), (out, 84))
+    d.rect(right, 208, side, 180, "bare line", r=9)
+    d.arrow((fed, 172), (fed, 204))
+    d.text(fed + 10, 194, "adds", "small")
+    d.arrow((out, 204), (out, 172))
+    d.text(out - 10, 194, "reads all", "small end")
+    d.text(right + 12, 232, "KV cache of the text:", "small")
+    d.text(RIGHT - 12, 232, "grows", "small bold end")
+    cells(right + 12, 244, [*written, newest, ""], [54, 54, 84, 44])
+    d.text(right + 12, 318, "KV cache of the source:", "small")
+    d.text(RIGHT - 12, 318, "fixed", "small bold end")
+    cells(right + 12, 330, SOURCE["words"], [50, 86, 36, 64])
+    d.arrow((80, 268), (80, 348), (right + 8, 348))
+    d.text(90, 312, "at the first step:", "small")
+    d.text(90, 336, "keys and values", "small")
     return d
 
 
@@ -318,29 +319,49 @@ def causal_mask() -> Drawing:
     old, newest = len(words) - 1, words[-1]
     d = Drawing(
         "causal_mask",
-        298,
+        342,
         "A new token adds one row. No earlier row looks at it, so what the cache holds of them stays right.",
         f"No earlier row looks at the new token. The causal mask has a row and a column for each of "
-        f"{spelled(len(words))} tokens, and a row may look at its own token and at earlier ones: the lower left "
-        f"triangle. The new token, “{newest}”, adds a row that looks at everything, and a column that is empty above "
-        "it. So nothing that was computed for the earlier rows changes, and their keys and values stay in the cache.",
+        f"{spelled(len(words))} tokens, and a row may look at its own token and at earlier ones: the filled cells, the "
+        f"lower left triangle. The new token, “{newest}”, adds a row that looks at everything, and a column that is "
+        "empty above it. So nothing that was computed for the earlier rows changes, and their keys and values stay in "
+        "the cache.",
     )
-    x0, y0, w, h = 90, 68, 60, 42
-    d.text(x0 + 4, 26, "each row may look at", "small soft")
+    x0, y0, w, h = 84, 46, 64, 44
     for i, word in enumerate(words):
         look = "bold" if i == old else ""
         d.text(x0 + w * i + w / 2, y0 - 12, word, f"small middle {look}".strip())
         d.text(x0 - 10, y0 + h * i + h / 2 + 6, word, f"small end {look}".strip())
         for j in range(len(words)):
-            edge = ("ink" if j == old else "line") + " dash" if j > i else "ink thick" if i == old else "line"
-            d.rect(x0 + w * j + 3, y0 + h * i + 3, w - 6, h - 6, ("bare " if j > i else "wash ") + edge, r=4)
-    x, end = x0 + w * len(words) + 6, y0 + h * old
+            seen = "bare line dash" if j > i else "wash ink thick" if i == old else "wash line"
+            d.rect(x0 + w * j + 3, y0 + h * i + 3, w - 6, h - 6, seen, r=4)
+    x, end = x0 + w * len(words) + 4, y0 + h * old
     d.brace(x, y0 + 4, end - 6)
-    lines = ("in the cache:", "they don’t", f"look at “{newest}”,", "so they stay")
-    for i, line in enumerate(lines):
-        d.text(x + 20, y0 + h * old / 2 - 28 + 24 * i, line, "small")
-    d.text(x + 20, end + h / 2 + 6, "new row", "small bold")
+    for i, line in enumerate(("none of them", f"looks at “{newest}”:", "they stay right")):
+        d.text(x + 14, y0 + h * old / 2 - 16 + 24 * i, line, "small")
+    d.text(x + 14, end + h / 2 + 6, "the new row", "small bold")
+    low = y0 + h * len(words) + 24
+    for left, look, says in ((x0 + 3, "wash line", "the row looks here"), (x0 + 243, "bare line dash", "not here")):
+        d.rect(left, low, 36, 28, look, r=4)
+        d.text(left + 46, low + 20, says, "small")
     return d
+
+
+def rows_of_a_pass(d: Drawing, fed: list[str]) -> tuple[list[float], list[float], int]:
+    """The upper half of a picture: the tokens go in, and a row comes out under each. Where the columns are."""
+    width, step, gamma = 82, 89, len(fed) - 1
+    x = [LEFT + step * i for i in range(gamma + 2)]
+    mid = [left + width / 2 for left in x]
+    d.text(LEFT, 30, "last token so far", "small soft")
+    d.text((x[2] + x[gamma] + width) / 2, 30, f"{spelled(gamma)} guesses", "middle")
+    for i, word in enumerate(fed):
+        d.chip(x[i], 44, width, word, "draft" if i else "settled")
+        d.arrow((mid[i], 88), (mid[i], 108))
+    d.rect(x[0], 112, x[gamma] + width - x[0], 64, "target full", r=9)
+    d.text((x[0] + x[gamma] + width) / 2, 138, "one pass of the target", "middle white")
+    for i in range(gamma + 1):
+        d.text(mid[i], 164, f"row {i}", "middle white small")
+    return x, mid, width
 
 
 def rows_and_guesses() -> Drawing:
@@ -357,19 +378,8 @@ def rows_and_guesses() -> Drawing:
         f"Row 0, under “{before}”, judges guess 1, {drafted[0]}, and so on. Row {gamma}, under the last guess, judges "
         f"none and gives the bonus, {bonus}.",
     )
-    width, step = 82, 89
-    x = [LEFT + step * i for i in range(gamma + 2)]
-    mid = [left + width / 2 for left in x]
-    d.text(LEFT, 30, "last token so far", "small soft")
-    d.text((x[2] + x[gamma] + width) / 2, 30, f"{spelled(gamma)} guesses", "middle")
-    d.chip(x[0], 44, width, before, "settled")
-    for i, word in enumerate(drafted, 1):
-        d.chip(x[i], 44, width, word, "draft")
-    d.rect(x[0], 112, x[gamma] + width - x[0], 64, "target full", r=9)
-    d.text((x[0] + x[gamma] + width) / 2, 138, "one pass of the target", "middle white")
+    x, mid, width = rows_of_a_pass(d, [before, *drafted])
     for i in range(gamma + 1):
-        d.arrow((mid[i], 88), (mid[i], 108))
-        d.text(mid[i], 164, f"row {i}", "middle white small")
         d.arrow((mid[i], 180), (mid[i + 1] - 8, 240))
     d.text(mid[0], 272, "judges", "small soft middle")
     for i, word in enumerate(drafted, 1):
@@ -477,6 +487,40 @@ def hole() -> Drawing:
     d.rect(x0 + step * (len(words) - 1), 220, width, 40, "bare ink dash", r=9)
     d.text(x0 + step * (len(words) - 1) + width / 2, 246, "?", "small middle")
     d.text(RIGHT, 290, f"“{lost}” is not in this cache, and it still claims six positions", "small end")
+    return d
+
+
+def wrong_guess() -> Drawing:
+    before, drafted, at, wanted = WRONG.values()
+    wrong, last, judge = drafted[at - 1], len(drafted), at - 1
+    d = Drawing(
+        "wrong_guess",
+        420,
+        f"Guess {at} is wrong. Row {judge} judges it without having seen it, and is good. Rows {at} and later saw it "
+        "and are spoiled.",
+        "One wrong guess spoils its own row and those after it, but not the row that judges it. The target is fed "
+        f"“{before}” and the guesses {', '.join(drafted)}, of which guess {at}, “{wrong}”, is wrong. Rows 0 to {judge} "
+        f"did not see it: they keep {' and '.join(drafted[:judge])}, and row {judge} strikes out “{wrong}” and wants "
+        f"“{wanted}”. Rows {at} to {last} saw “{wrong}”, and what they say is of no use.",
+    )
+    x, mid, width = rows_of_a_pass(d, [before, *drafted])
+    for i in range(at):
+        d.arrow((mid[i], 180), (mid[i + 1] - 8, 240))
+    for i, word in enumerate(drafted[:judge], 1):
+        d.chip(x[i], 246, width, word, "accepted")
+    d.chip(x[at], 246, width, wrong, "refused")
+    d.arrow((mid[at], 288), (mid[at], 302))
+    d.chip(x[at], 306, width, wanted, "residual")
+    for i in range(at, last + 1):
+        d.path(along((mid[i], 182), (mid[i + 1] - 8, 240)), "line dash")
+        d.text(mid[i + 1], 272, "?", "middle")
+    for first, end, lines in (
+        (1, at, (f"rows 0 to {judge} did not", f"see “{wrong}”: good")),
+        (at + 1, last + 1, (f"rows {at} and {last}", "did: spoiled")),
+    ):
+        d.bracket(x[first], x[end] + width, 354)
+        for y, line in zip((378, 400), lines):
+            d.text((x[first] + x[end] + width) / 2, y + 4, line, "small middle")
     return d
 
 
@@ -658,79 +702,6 @@ def overlap() -> Drawing:
     return d
 
 
-def roofline() -> Drawing:
-    ms, weights = PASSES["ms"], PASSES["weights"]
-    reading = 1e3 * weights * PASSES["bytes"] / PASSES["read"]
-    arithmetic = {n: 1e3 * 2 * weights * n / PASSES["compute"] for n in ms}
-    one, few, most = min(ms), 5, max(ms)
-    shares = {n: (reading / ms[n], arithmetic[n] / ms[n], 1 - (reading + arithmetic[n]) / ms[n]) for n in (one, few)}
-    price = f"{ms[few] / ms[one]:.2f}"
-
-    def split(n) -> str:
-        read, work, rest = map(percent, shares[n])
-        return f"n = {n}: reading {read}, arithmetic {work}, everything else {rest}"
-
-    d = Drawing(
-        "roofline",
-        526,
-        f"On two CPU cores, {spelled(few)} positions cost {price} times as much as one: they share the reading, and "
-        "everything else, which is most of the time here.",
-        f"{spelled(few).capitalize()} positions cost {price} times as much as one. Above, the time of a pass over n "
-        f"positions, both axes logarithmic. Free extra positions would keep it at {ms[one]} ms; at full price it would "
-        f"be n times that. Measured, it is {ms[few]} ms at n = {few} and {ms[most]} at n = {most}, near the free line. "
-        f"The roofline, the larger of reading and arithmetic, lies far below, at {reading:.1f} ms, and rises from n = "
-        f"{math.ceil(reading / arithmetic[one])} on. Below, two bars split the time, as if reading and "
-        f"arithmetic took turns. {split(one)}. {split(few)}.",
-    )
-    x0, x1, low, high = 64, RIGHT, 280, 38
-
-    def at(n, time) -> tuple[float, float]:
-        rise = math.log(time / 2) / math.log(700 / 2)
-        return x0 + 10 + (x1 - x0 - 24) * math.log(n) / math.log(most), low - (low - high) * rise
-
-    d.path(along((x0, high), (x0, low), (x1, low)))
-    d.text(x0 - 8, 28, "ms", "small soft end")
-    for tick in (3, 10, 30, 100, 300):
-        _, y = at(one, tick)
-        d.path(along((x0, y), (x0 + 6, y)))
-        d.text(x0 - 8, y + 6, str(tick), "small soft end")
-    for n in ms:
-        x, _ = at(n, 2)
-        d.path(along((x, low), (x, low - 6)))
-        d.text(x, low + 22, str(n), "small soft middle")
-    d.text(x1, low + 48, "n, positions in one pass", "small soft end")
-    d.path(along(at(one, ms[one]), at(most, ms[one])), "line dash")
-    d.path(along(at(one, ms[one]), at(most, ms[one] * most)), "line dash")
-    ridge = reading / arithmetic[one]
-    d.path(along(at(one, reading), at(ridge, reading), at(most, arithmetic[most])))
-    d.path(along(*(at(n, time) for n, time in ms.items())), "ink thick")
-    for n, time in ms.items():
-        x, y = at(n, time)
-        d.add("circle", "dot", cx=x, cy=y, r=5)
-    for n, time, dx, dy, words, look in (
-        (few, few * ms[one], -14, 0, "full price: n times", "end"),
-        (most, ms[one], 0, 23, "free", "end"),
-        (9, ms[9], 0, -16, "measured", "bold middle"),
-        (one, reading, 4, -10, "roofline", "soft"),
-    ):
-        x, y = at(n, time)
-        d.text(x + dx, y + dy, words, look)
-    unit, deep = (RIGHT - LEFT) / ms[few], 46
-    for n, words, y in ((one, "one position", 376), (few, f"{spelled(few)} positions", 462)):
-        d.text(RIGHT, y - 10, f"{words}: {ms[n]} ms", "small end")
-        ends = list(accumulate((unit * ms[n] * share for share in shares[n]), initial=float(LEFT)))
-        for (start, end), look in zip(pairwise(ends), ("wash line", "dot", "bare line")):
-            d.rect(start, y, end - start, deep, look)
-        for i, name in ((0, "reading"), (2, "everything else")):
-            middle = (ends[i] + ends[i + 1]) / 2
-            d.text(middle, y + 20, name, "small middle")
-            d.text(middle, y + 40, percent(shares[n][i]), "small middle")
-        x = (ends[1] + ends[2]) / 2
-        d.path(along((x, y - 4), (x, y - 16), (x + 8, y - 16)))
-        d.text(x + 14, y - 10, f"arithmetic {percent(shares[n][1])}", "small")
-    return d
-
-
 def ragged_rows() -> Drawing:
     before, gamma, rows = BATCH.values()
     length = {name: before + kept + (added is not None) for name, (kept, added) in rows.items()}
@@ -839,7 +810,7 @@ def chip_width(word: str) -> float:
 
 
 DRAWINGS = [
-    *(a_round, two_caches, causal_mask, rows_and_guesses, bill, tree, overlap, roofline, ragged_rows, modules),
+    *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, modules),
     *(caches_all_kept, caches_refused, hole),
 ]
 
