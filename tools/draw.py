@@ -206,9 +206,10 @@ def a_round() -> Drawing:
     new = kept + 1
     d = Drawing(
         "round",
-        372,
+        412,
         f"A round: one pass of the target checks {spelled(len(drafted))} guesses, keeps {spelled(kept)} and corrects "
-        f"the next. That makes {spelled(new)} tokens.",
+        f"the next. That makes {spelled(new)} tokens. An arrow leads one place to the right: the target reads a token "
+        "and judges the guess after it.",
         f"One pass gives {spelled(new)} tokens. After “{before}” the draft guesses {', '.join(drafted)}, one by one. "
         f"The target looks at all of them in one wide pass. It keeps {' and '.join(drafted[:kept])}, strikes out "
         f"“{drafted[kept]}” and writes “{added}” in its place. The guess after it, “{drafted[-1]}”, falls away.",
@@ -225,15 +226,15 @@ def a_round() -> Drawing:
         d.path(f"M{x[i] - 9} 61l5 5l-5 5")
     for middle in mid:
         d.arrow((middle, 90), (middle, 110))
-    d.rect(x[0], 114, x[-1] + width - x[0], 46, "target full", r=9)
-    d.text(WIDTH / 2, 143, "the target looks at all of them in one wide pass", "middle white")
-    out, low = 184, 254  # where a struck token stands, and where the new text
-    d.chip(x[0], low, width, before, "settled")
-    for i in range(kept + 1):
-        d.arrow((mid[i], 164), (mid[i], low - 4))
+    d.rect(x[0], 114, x[-1] + width - x[0], 66, "target full", r=9)
+    d.text(WIDTH / 2, 141, "the target scores all of them in one wide pass", "middle white")
+    d.text(WIDTH / 2, 167, "under each token: what should come next?", "middle white small")
+    out, low = 224, 294  # where a struck token stands, and where the new text
     for i, word in enumerate(drafted[:kept], 1):
+        d.arrow((mid[i - 1], 184), (mid[i] - 8, low - 4))
         d.chip(x[i], low, width, word, "accepted")
-    d.arrow((mid[new], 164), (mid[new], out - 4))
+    d.chip(x[0], low, width, before, "settled")
+    d.arrow((mid[kept], 184), (mid[new] - 8, out - 4))
     d.chip(x[new], out, width, drafted[kept], "refused")
     d.arrow((mid[new], out + 44), (mid[new], low - 4))
     d.chip(x[new], low, width, added, "residual")
@@ -242,7 +243,8 @@ def a_round() -> Drawing:
         d.rect(x[i], out + 4, width - 4, 40, "bare line dash", r=9)
         d.text(mid[i] - 2, out + 30, word, "middle soft")
         d.parts.append("</g>")
-        d.text(mid[i], low + 26, "falls away", "small soft middle")
+        d.text(mid[i], low + 18, "falls away,", "small soft middle")
+        d.text(mid[i], low + 40, "not used", "small soft middle")
     d.text((mid[1] + mid[kept]) / 2, low + 62, "kept", "small middle")
     d.text(mid[new], low + 62, "corrected", "small middle")
     d.bracket(x[1], x[new] + width, low + 72)
@@ -536,7 +538,7 @@ def bill() -> Drawing:
     )
     d = Drawing(
         "bill",
-        330,
+        386,
         f"{tokens} tokens, to scale: {fewer:.1f} times fewer passes of the target, but only {faster:.1f} times faster. "
         f"On the machine recorded in chapter 12, a guess takes {c:.2f} of a plain step, and a wide pass {v:.2f}.",
         f"{fewer:.1f} times fewer passes make this text only {faster:.1f} times faster. A time line in plain steps, "
@@ -553,25 +555,34 @@ def bill() -> Drawing:
             d.rect(LEFT + unit * start, y, unit * (end - start) - gap, high, look)
         return [LEFT + unit * end for end in ends]
 
-    d.text(LEFT, 30, f"plain: {tokens} target steps")
-    lane(42, [(1.0, "target full")] * tokens, 1.5)
-    d.text(LEFT, 110, f"speculative: {rounds}")
+    d.text(LEFT, 32, f"{fewer:.1f} times fewer passes, only {faster:.1f} times faster", "bold")
+    for x, look, words in (
+        (LEFT, "target full", "a pass of the target"),
+        (LEFT + 210, "draft full", "a guess of the draft"),
+    ):
+        d.rect(x, 51, 16, 16, look)
+        d.text(x + 24, 65, words, "small")
+    d.text(LEFT, 108, f"plain: {tokens} target steps")
+    lane(118, [(1.0, "target full")] * tokens, 1.5)
+    d.text(LEFT, 184, f"speculative: {rounds}")
     steps = [step for n, pass_ in zip(drafted, wide) for step in [(c, "draft full")] * n + [(pass_, "target full")]]
-    *_, end = lane(122, steps, 1.0)
-    d.text(end + 12, 146, f"{faster:.1f} times faster", "bold")
-    d.text(LEFT, 190, f"the same, sorted: {time:.1f} steps’ time")
+    *_, end = lane(194, steps, 1.0)
+    d.text(end + 12, 217, f"{time:.1f} steps’ time", "small")
+    d.text(LEFT, 260, "the same time, sorted")
     parts = [
-        (float(passes), "target full", "passes", "white"),
-        (sum(wide) - passes, "target target-edge", "wider", ""),
-        (guesses * c, "draft full", "guesses", "black"),
-        (tokens - time, "bare line dash", "saved", ""),
+        (float(passes), "target full", f"{passes} passes", "white", ("one step", "each")),
+        (sum(wide) - passes, "target target-edge", "", "", (f"extra: {spelled(gamma + 1)}", "places wide")),
+        (guesses * c, "draft full", f"{guesses} guesses", "black", (f"{c:.2f} of a", "step each")),
+        (tokens - time, "bare line dash", "saved", "", ()),
     ]
-    ends = lane(202, [part[:2] for part in parts], 2.0)
-    for (x0, x1), (width, _, word, look) in zip(pairwise(ends), parts):
-        d.text((x0 + x1) / 2, 225, word, f"middle small {look}".strip())
-        d.text((x0 + x1) / 2, 259, number(round(width, 1)), "middle small")
-    d.bracket(LEFT, ends[1] - 2, 270)
-    d.text(LEFT, 304, f"if only passes were paid for: {fewer:.1f} times faster", "bold")
+    ends = lane(270, [part[:2] for part in parts], 2.0)
+    for (x0, x1), (width, _, word, look, why) in zip(pairwise(ends), parts):
+        middle = (x0 + x1) / 2
+        if word:
+            d.text(middle, 293, word, f"middle small {look}".strip())
+        d.text(middle, 326, number(round(width, 1)), "middle small bold")
+        for i, line in enumerate(why):
+            d.text(middle, 348 + 21 * i, line, "middle small soft")
     return d
 
 
