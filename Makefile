@@ -30,7 +30,7 @@ SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p tau
 
 help:
 	@echo "make book              build the book; says where its first page is"
-	@echo "make results           run the gamma experiment: results/results.csv and three figures"
+	@echo "make results           run the gamma experiment: results/results.csv and three figures (GAMMAS= TEMPERATURES= PROMPTS=)"
 	@echo "make bench             speed beside Hugging Face's own loops: results/bench.md and bench.csv (BENCH= options)"
 	@echo "make test              lint, unit tests, and every notebook against its stored outputs"
 	@echo "make test-long         every unit test, also those that take long: all families of models (a quarter of an hour)"

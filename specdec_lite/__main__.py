@@ -73,9 +73,10 @@ def translate(args) -> None:
         spec = speculative_generate(*pair, args.source, gamma=args.gamma, seed=seed, **common)
         return autoregressive_generate(pair.target, args.source, seed=seed, **common), spec
 
-    (_, spec), *timed = [runs(args.seed + i) for i in range(args.repeats + 1)]  # the first one warms up
+    _, spec = runs(args.seed)  # it warms both up
     print(show_tokens(spec).ansi(), end="\n\n")
-    print(f"alpha {spec.alpha:.2f}   tokens per target pass {spec.tokens_per_target_pass:.2f}")
+    print(f"alpha {spec.alpha:.2f}   tokens per target pass {spec.tokens_per_target_pass:.2f}", flush=True)
+    timed = [runs(args.seed + 1 + i) for i in range(args.repeats)]
     if timed:
         times = [[g.seconds / len(g.token_ids) for g in kind] for kind in zip(*timed, strict=True)]
         ratio, low, high = paired_bootstrap(lambda base, fast: base / fast, *times)

@@ -60,7 +60,9 @@ def run_checks(pair: Pair | None = None) -> Iterator[Outcome]:
     and the checkpoint's settings are checked with tiny random models; greedy texts, the cache and the draft's q with
     the pair's. Nothing is downloaded, and no random state is moved.
     """
-    pair = pair or load_pair()
+    pair = load_pair() if pair is None else pair
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair={type(pair).__name__}: expected a Pair, such as load_pair gives")
     sources = some_sources(pair)  # refuses a pair that reads no text
     for name, (check, advice) in CHECKS.items():
         began = time.perf_counter()

@@ -1,9 +1,12 @@
-"""Checks of arguments: an error that names the argument, its value and what was expected."""
+"""Checks of arguments: an error that names the argument, its value and what was expected; text made fit to be shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
+
+from torch import OutOfMemoryError
 
 
 def check_integer(name: str, value, minimum: int) -> int:
@@ -41,3 +44,21 @@ def check_methods(name: str, value, methods: tuple[str, ...], kind: str) -> None
     if missing:
         shown = repr(value) if len(repr(value)) < 80 else f"a {type(value).__name__}"  # a model's repr fills pages
         raise TypeError(f"{name}={shown}: expected {kind}, but it has no {', '.join(missing)}")
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Where the device's memory gives out, say what needs less of it; the original error is kept behind this one."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(f"the device has no memory left: {advice} ({error})") from error
+
+
+def printable(text: str) -> str:
+    """A model can emit any character: what a terminal or a browser would obey is shown, not sent."""
+    return "".join(c if c.isprintable() else _code(ord(c)) for c in text)
+
+
+def _code(point: int) -> str:
+    return f"\\x{point:02x}" if point < 256 else f"\\u{point:04x}" if point < 65536 else f"\\U{point:08x}"

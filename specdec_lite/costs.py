@@ -15,7 +15,7 @@ from .checks import check_integer, check_list
 from .decoder import CachedDecoder
 from .fast import NarrowLinear
 from .generation import autoregressive_generate, now, speculative_generate
-from .models import Pair, Seq2Seq, Source
+from .models import Pair, Seq2Seq, Source, check_model
 from .theory import finite_walltime_factor
 
 NAMES = ("unit", "c", "catch_up", "target_start", "draft_start")
@@ -168,6 +168,7 @@ def step_weights(model: Seq2Seq, source: Source) -> list[Tensor]:
 
     Those that make the source's keys and values are not among them: they are used once per source.
     """
+    check_model("model", model)
     cursor, used = CachedDecoder(model.hf_model), []  # not a compiled model's own cursor: that calls no hooks
     cursor.start(model.encode(source))
     cursor.extend([model.start_token])

@@ -48,6 +48,8 @@ class EncodedSource:
     def __init__(self, hf_model, inputs: Sequence[Mapping[str, Tensor]], sources: Sequence | None = None):
         self.hf_model, self.inputs = hf_model, list(inputs)
         self.sources = list(inputs if sources is None else sources)
+        if not self.inputs or not all(isinstance(row, Mapping) and row for row in self.inputs):
+            raise TypeError(f"inputs={inputs!r:.80}: expected a dict of encoder inputs for each row, one row or more")
         if len(self._alike()) > 1 and "attention_mask" not in signature(hf_model.forward).parameters:
             raise ValueError(
                 f"source holds rows of {len(self._alike())} shapes: expected one, since {type(hf_model).__name__} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import NamedTuple
 
+from .checks import printable
 from .record import Generation
 
 # Okabe & Ito's colour-blind safe palette; one meaning everywhere in the book.
@@ -21,7 +22,7 @@ MEANING = {
     "bonus": "the target's extra token after full acceptance",
     "target": "plain decoding",
     "refused": "drafted and refused",
-    "unseen": "drafted behind it, never looked at",
+    "unseen": "drafted behind it, scored but not used",
 }
 # A second sign for each colour, for eyes and printers without any: the line under a chip; in a terminal, a style.
 LINE = {"accepted": "2px solid", "residual": "2px dashed", "bonus": "4px double", "target": "2px dotted"}
@@ -35,14 +36,14 @@ def _tint(colour: str) -> str:
 
 TOKEN_CSS = "".join(
     [
-        ".sd-tokens{line-height:2.1;overflow-wrap:anywhere}",
+        ".sd-tokens{line-height:2.1;overflow-wrap:anywhere;padding-right:.6em}",
         ".sd-token{display:inline-block;line-height:1.35;padding:0 .22em;margin:0 1px;border-radius:.25em .25em 0 0}",
         ".sd-word{margin-left:.4em}",
         *(
             f".sd-{origin}{{background:{_tint(COLOURS[origin])};border-bottom:{LINE[origin]} {COLOURS[origin]}}}"
             for origin in LINE
         ),
-        f".sd-refused{{border:1px dashed {COLOURS['residual']};border-radius:.25em;text-decoration:line-through 2px}}",
+        ".sd-refused{border:1px dashed #7d8691;border-radius:.25em;text-decoration:line-through 2px}",
         ".sd-unseen{border:1px dotted;border-radius:.25em;text-decoration:line-through;opacity:.75}",
         ".sd-legend{font-size:85%;line-height:1.9;margin:.5em 0 0}.sd-legend>span{margin-right:1.1em}",
         "ol.sd-rounds{margin:0;padding-left:2.2em}ol.sd-rounds>li{margin:0;padding:0}",
@@ -127,12 +128,21 @@ class ShownRounds:
 
 def show_tokens(generation: Generation, legend: bool = True) -> ShownTokens:
     """The tokens of a generation, each with its origin."""
+    check_generation(generation)
     return ShownTokens(generation, legend)
 
 
 def show_rounds(generation: Generation) -> ShownRounds:
     """A generation round by round: what was drafted, what of it was refused, and what the target added."""
+    check_generation(generation)
     return ShownRounds(generation)
+
+
+def check_generation(generation) -> None:
+    """Raise a TypeError unless it is what the loops return for one source."""
+    if not isinstance(generation, Generation):
+        hint = ": one of the list" if isinstance(generation, list) else ""
+        raise TypeError(f"generation={type(generation).__name__}: expected a Generation{hint}")
 
 
 def rounds_as_chips(generation: Generation) -> list[ShownRound]:
@@ -148,15 +158,6 @@ def rounds_as_chips(generation: Generation) -> list[ShownRound]:
         words = f"{r.n_accepted} of {len(r.drafted)} accepted, {end[r.source]}" if r.drafted else "a plain step"
         shown.append(ShownRound(drafted, added, words))
     return shown
-
-
-def printable(text: str) -> str:
-    """A model can emit any character: what a terminal or a browser would obey is shown, not sent."""
-    return "".join(c if c.isprintable() else _code(ord(c)) for c in text)
-
-
-def _code(point: int) -> str:
-    return f"\\x{point:02x}" if point < 256 else f"\\u{point:04x}" if point < 65536 else f"\\U{point:08x}"
 
 
 def _present(chips: list[Chip]) -> list[str]:

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 from .adjustment import Adjustment
-from .checks import check_integer
+from .checks import check_integer, check_methods, memory_advice
 from .decoder import EncodedSource
 from .drafting.base import Block, Proposer, ask, explain, wrong_q
 from .drafting.model import as_proposer
-from .models import Seq2Seq, Source
+from .models import Seq2Seq, Source, check_model
 from .record import Generation, Round
 from .sampling import Draws, SamplingRule, wide
 from .texts import Text, go_back, unfed
 from .verification import Verifier, overlap, verifier
 
 Observer = Callable[[str], None]
+LESS = "fewer sources in one call, a smaller gamma or max_new_tokens, or a pair loaded with dtype='bfloat16' need less"
 
 
+@memory_advice(LESS)
 @torch.inference_mode()
 def autoregressive_generate(
     target: Seq2Seq,
@@ -34,6 +36,7 @@ def autoregressive_generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int | Sequence[int] | None = None,
+    verification: str | Verifier = "token",
     record_probs: bool = False,
     draws: Draws | None = None,
     observer: Observer | None = None,
@@ -41,9 +44,11 @@ def autoregressive_generate(
     """The baseline: one target pass per token, with the KV cache and the encoder output kept.
 
     Parameters are those of `speculative_generate`; the observer hears "start" and then "step" after every token.
+    Nothing is verified here, but "coupled" gives the very text of a coupled speculative call: the draws are the rule's.
     """
-    sampling = SamplingRule(temperature, top_k, top_p)
-    call = Call(target, source, max_new_tokens, sampling, seed, record_probs, draws, observer)
+    check_model("target", target)
+    rule, sampling = verifier(verification), SamplingRule(temperature, top_k, top_p)
+    call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
     cursor, texts = target.cursor(), call.texts
     cursor.start(call.source)
     call.observe("start")
@@ -59,6 +64,7 @@ def autoregressive_generate(
     return call.finish()
 
 
+@memory_advice(LESS)
 @torch.inference_mode()
 def speculative_generate(
     target: Seq2Seq,
@@ -95,6 +101,7 @@ def speculative_generate(
     seed : int or list of int, optional
         Makes the call reproducible; see `Draws`. A list has one seed a row.
     verification : str or Verifier
+        "token" (`TokenRule`), "block" (`BlockRule`), "coupled" (`CoupledRule`), or any rule.
     record_probs : bool
         Keep M_p's distribution for every emitted token in `target_probs` ``(tokens, vocab)``.
     draws : Draws, optional
@@ -106,10 +113,13 @@ def speculative_generate(
     ------
     ValueError, TypeError
         Naming the argument, its value and what was expected, before any forward pass.
+    torch.OutOfMemoryError
+        The device's memory gave out; the message says what needs less of it.
     """
+    check_model("target", target)
     rule, gamma = verifier(verification), check_integer("gamma", gamma, minimum=0)
     proposer, sampling = as_proposer(draft, target), SamplingRule(temperature, top_k, top_p)
-    call = Call(target, source, max_new_tokens, sampling, seed, record_probs, draws, observer)
+    call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
     proposer.start(call.source, call.texts)
     checker = Checker(target, call.source)
     call.observe("start")
@@ -165,8 +175,9 @@ class Checker:
         self, texts: Sequence[Text], block: Block, adjustment: Adjustment, rule: Verifier, draws: Draws
     ) -> Verdict:
         p = adjustment.probs(self.logits(texts, block), texts, block.tokens)
-        cut = rule.cut(draws.coins(rule.heads(p, block.q, block.tokens), texts))
-        next_token = draws.next_tokens(rule.after(p, block.q, block.tokens, cut), texts)
+        seen = draws.seen(p, texts)
+        cut = rule.cut(draws.coins(rule.heads(seen, block.q, block.tokens), texts))
+        next_token = draws.next_tokens(rule.after(seen, block.q, block.tokens, cut), texts)
         return Verdict.read(block, cut, next_token, p)
 
     def logits(self, texts: Sequence[Text], block: Block) -> Tensor:
@@ -238,16 +249,23 @@ class Call:
     """What both loops are asked for, checked before any pass; and the record of what comes of it."""
 
     def __init__(
-        self, target: Seq2Seq, source, max_new_tokens: int, sampling: SamplingRule, seed, record_probs: bool,
-        draws: Draws | None, observer: Observer | None,
+        self, target: Seq2Seq, source, max_new_tokens: int, sampling: SamplingRule, rule: Verifier, seed,
+        record_probs: bool, draws: Draws | None, observer: Observer | None,
     ):  # fmt: skip
         self.target, self.record_probs = target, record_probs
         sources, self.many = as_batch(source)
         self.texts = target.texts(len(sources), max_new_tokens)
         self.source = target.source(sources)
         self.adjustment = target.adjustment(sampling, self.source, self.texts)
-        self.draws = draws or Draws(check_seeds(seed, len(sources)), target.device)
-        self.observe = observer or (lambda phase: None)
+        kind = getattr(rule, "draws", Draws)
+        if draws is not None and kind is not Draws and not isinstance(draws, kind):
+            raise TypeError(f"draws={draws!r:.80}: expected {kind.__name__}, the kind that {rule!r} needs")
+        self.draws = kind(check_seeds(seed, len(sources)), target.device) if draws is None else draws
+        check_methods("draws", self.draws, ("guesses", "coins", "next_tokens", "device"), "a Draws")
+        if isinstance(draws, Draws) and draws.shared is None:
+            check_seeds(draws.seeds, len(sources))
+        self.observe = (lambda phase: None) if observer is None else observer
+        check_methods("observer", self.observe, ("__call__",), "a function of the phase's name")
         self.out = [Generation(batch_size=len(sources)) for _ in sources]
         self.probs = [[] for _ in sources]
         self.began = now(target)
@@ -269,7 +287,8 @@ class Call:
             out.seconds, out.token_ids = seconds, text.generated
             out.text, out.pieces = self.target.decode(out.token_ids), self.target.pieces(out.token_ids)
             out.refused = [self.target.pieces(r.drafted[r.n_accepted :]) for r in out.rounds]
-            out.target_probs = torch.cat(probs) if self.record_probs else None
+            with torch.inference_mode(False):  # an ordinary tensor, for whatever the caller does with it
+                out.target_probs = torch.cat(probs) if self.record_probs else None
         return self.out if self.many else self.out[0]
 
 

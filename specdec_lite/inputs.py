@@ -82,7 +82,7 @@ class SourceReader:
 
     def _read_text(self, text: str) -> dict[str, Tensor]:
         if self.tokenizer is None:
-            raise TypeError(f"source={text!r}: expected token ids, since this model has no tokenizer")
+            raise TypeError(f"source={shorten(text)}: expected token ids, since this model has no tokenizer")
         if not text.strip():
             raise ValueError(f"source={text!r}: expected a text that is not empty")
         return self._select(self.tokenizer(self.prefix + text, return_tensors="pt", return_attention_mask=False))
@@ -154,7 +154,7 @@ class SourceReader:
 
     def _check_ids(self, ids: Sequence[int]) -> list[int]:
         try:
-            if isinstance(ids, (bytes, bytearray, str)):
+            if isinstance(ids, (bytes, bytearray, str)) or not hasattr(ids, "__len__"):  # a generator is read once only
                 raise TypeError
             ids = [index(i) for i in ids]
         except (TypeError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
     AutoModelForSeq2SeqLM,
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
     AutoTokenizer,
 )
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
 
-from .models import Pair, Seq2Seq, check_same_vocabulary
+from .checkpoint import Checkpoint
+from .checks import memory_advice
+from .models import Pair, Seq2Seq, check_model, check_same_vocabulary
 
 POCKET_PAIR = Path(__file__).parent / "data" / "pocket_pair"
+OPTIONS = "prefix", "prompt", "language", "task", "self_check"
 FAMILIES = AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq, AutoModelForImageTextToText
 
 
@@ -45,7 +46,9 @@ def load_pair(
     target, draft : str or Path, optional
         Hugging Face names ("google-t5/t5-large", "google-t5/t5-small") or folders. Both or neither.
     device, dtype : str or torch type
-        For instance "cuda" and "bfloat16".
+        For instance "cuda" and "bfloat16". In half precision scores are rounded so far that two can be tied. Then, at
+        temperature 0, a pass over several positions may pick another one than a pass over one: near-ties apart, the
+        text is plain decoding's.
     revision : str or (str, str), optional
         A branch, tag or commit on the Hub; one for both, or the target's and the draft's.
     share : bool
@@ -57,20 +60,23 @@ def load_pair(
     ------
     ValueError
         Unknown device or dtype, only one of the two names, a decoder-only checkpoint, two different vocabularies,
-        weights that a checkpoint lacks, a tokenizer without its files, weights that are not safetensors.
+        weights that a checkpoint lacks, a tokenizer without its files, weights that are not safetensors; a folder that
+        is not there, a name that the Hub does not give, a file that is damaged.
     """
     if (target is None) != (draft is None) or "" in (target, draft):
         raise ValueError(f"target={target!r}, draft={draft!r}: expected both names, or neither for the pocket pair")
     device, dtype = parse_device(device), parse_dtype(dtype)
+    check_options(options)
+    revisions = revision if isinstance(revision, (tuple, list)) else (revision, revision)
+    if len(revisions) != 2:
+        raise ValueError(f"revision={revision!r}: expected one, or a pair: the target's and the draft's")
     name = "pocket" if target is None else f"{target} + {draft}"
-    target, draft = target or POCKET_PAIR / "target", draft or POCKET_PAIR / "draft"
-    theirs, mine = (revision, revision) if revision is None or isinstance(revision, str) else revision
-    for argument, path, at in (("target", target, theirs), ("draft", draft, mine)):
-        if not AutoConfig.from_pretrained(path, revision=at, trust_remote_code=False).is_encoder_decoder:
-            expected = "expected an encoder-decoder checkpoint, this one is decoder-only"
-            raise ValueError(f"{argument}={str(path)!r}: {expected}")
-    large = load_model(target, device, dtype, revision=theirs, **options)
-    pair = Pair(large, load_model(draft, device, dtype, lender=large, revision=mine, **options), name)
+    paths = (POCKET_PAIR / "target", POCKET_PAIR / "draft") if target is None else (target, draft)
+    theirs, mine = (Checkpoint(*each) for each in zip(("target", "draft"), paths, revisions))
+    for checkpoint in (theirs, mine):  # the second one, too, before the first is loaded
+        checkpoint.check()
+    large = read_model(theirs, device, dtype, None, options)
+    pair = Pair(large, read_model(mine, device, dtype, large, options), name)
     check_same_vocabulary(pair.target, pair.draft)
     if share:
         share_weights(pair.target.hf_model, pair.draft.hf_model)
@@ -91,18 +97,38 @@ def load_model(
     A draft's checkpoint may leave out weights that it has in common with its target, the `lender`. No random state is
     moved. The options are those of `Seq2Seq`.
     """
-    where = {"revision": revision, "trust_remote_code": False}
-    check_index(path, revision)
-    with quiet(reports=False), same_random_state():
-        hf_model, info = family(AutoConfig.from_pretrained(path, **where)).from_pretrained(
-            path, dtype=parse_dtype(dtype), use_safetensors=True, output_loading_info=True,
-            ignore_mismatched_sizes=True, **where,
-        )  # fmt: skip
-    check_weights(path, info, draft=lender is not None)
-    hf_model = hf_model.to(parse_device(device))
+    device, dtype = parse_device(device), parse_dtype(dtype)
+    check_options(options)
     if lender is not None:
-        borrow_weights(hf_model, info["missing_keys"], lender.hf_model, path)
-    return Seq2Seq(hf_model, load_processor(path, revision), **options)
+        check_model("lender", lender)
+    checkpoint = Checkpoint("path", path, revision)
+    checkpoint.check()
+    return read_model(checkpoint, device, dtype, lender, options)
+
+
+@memory_advice("dtype='bfloat16' needs half of float32's memory, device='cpu' needs none of the GPU's")
+def read_model(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, lender: Seq2Seq | None, options: dict
+) -> Seq2Seq:
+    """Load a checkpoint that has been checked."""
+    config = checkpoint.config()
+    with quiet(reports=False), same_random_state(), checkpoint.named("its model"):
+        hf_model, info = family(config).from_pretrained(
+            checkpoint.path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **checkpoint.where,
+        )  # fmt: skip
+    check_weights(checkpoint, info, may_borrow=lender is not None)
+    hf_model = hf_model.to(device)
+    if lender is not None:
+        borrow_weights(checkpoint, hf_model, info["missing_keys"], lender.hf_model)
+    return Seq2Seq(hf_model, load_processor(checkpoint), **options)
+
+
+def check_options(options: dict) -> None:
+    """Raise a TypeError for one that Seq2Seq does not take, before anything is loaded."""
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise TypeError(f"{unknown[0]}={options[unknown[0]]!r}: expected no such argument, only {', '.join(OPTIONS)}")
 
 
 def family(config):
@@ -112,65 +138,44 @@ def family(config):
     return [*named, *found, AutoModelForSeq2SeqLM][0]
 
 
-def load_processor(path: str | Path, revision: str | None = None):
+def load_processor(checkpoint: Checkpoint):
     """The checkpoint's processor if it has one (audio, pictures), else its tokenizer.
 
     Raises a ValueError if the tokenizer's files are missing: transformers would make an empty one up.
     """
-    where = {"revision": revision, "trust_remote_code": False}
-    reads_more = find_file(path, revision, "processor_config.json", "preprocessor_config.json")
-    with quiet(), same_random_state():
-        processor = (AutoProcessor if reads_more else AutoTokenizer).from_pretrained(path, **where)
+    reads_more = checkpoint.file("processor_config.json", "preprocessor_config.json")
+    auto, kind = (AutoProcessor, "processor") if reads_more else (AutoTokenizer, "tokenizer")
+    with quiet(), same_random_state(), checkpoint.named(f"its {kind}"):
+        processor = auto.from_pretrained(checkpoint.path, **checkpoint.where)
     files = set(getattr(getattr(processor, "tokenizer", processor), "vocab_files_names", {}).values())  # ByT5: none
-    if files and not find_file(path, revision, "tokenizer.json", *files):
-        raise ValueError(f"{str(path)!r} has no tokenizer: expected one of {', '.join(sorted(files))}")
+    if files and not checkpoint.file("tokenizer.json", *files):
+        raise ValueError(f"{checkpoint} has no tokenizer: expected one of {', '.join(sorted(files))}")
     return processor
 
 
-def find_file(path: str | Path, revision: str | None, *names: str) -> str | None:
-    """The first of these files that a folder or a repository on the Hub has."""
-    errors = "_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"
-    options = {"revision": revision, **dict.fromkeys(errors, False)}
-    return next((found for name in names if (found := cached_file(str(path), name, **options))), None)
-
-
-def check_index(path: str | Path, revision: str | None = None) -> None:
-    """Raise a ValueError if the list of a checkpoint's parts names one that is not safetensors: it could run code."""
-    found = find_file(path, revision, "model.safetensors.index.json")
-    parts = set(json.loads(Path(found).read_text())["weight_map"].values()) if found else ()
-    wrong = sorted(part for part in parts if not str(part).endswith(".safetensors"))
-    if wrong:
-        raise ValueError(f"{str(path)!r} holds weights in {wrong[0]!r}: expected safetensors only")
-
-
-def check_weights(path: str | Path, info: dict, draft: bool) -> None:
+def check_weights(checkpoint: Checkpoint, info: dict, may_borrow: bool) -> None:
     """Raise a ValueError if weights are of another shape, or missing: transformers has drawn them at random."""
-    argument = f"{'draft' if draft else 'target'}={str(path)!r}"
     if info["mismatched_keys"]:
         name, there, here = sorted(info["mismatched_keys"])[0]
         raise ValueError(
-            f"{argument} holds {name} of shape {tuple(there)}: expected {tuple(here)} by its configuration"
+            f"{checkpoint} holds {name} of shape {tuple(there)}: expected {tuple(here)} by its configuration"
         )
-    if info["missing_keys"] and not draft:
+    if info["missing_keys"] and not may_borrow:
         names = sorted(info["missing_keys"])
         listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        raise ValueError(f"{argument} leaves out {listed}: expected all weights")
+        raise ValueError(f"{checkpoint} leaves out {listed}: expected all weights")
 
 
-def borrow_weights(draft, missing: set[str], target, path: str | Path) -> None:
+def borrow_weights(checkpoint: Checkpoint, draft, missing: set[str], target) -> None:
     """Copy from one Hugging Face model to the other what the other's checkpoint left out."""
     mine, theirs = draft.state_dict(), target.state_dict()
     for name in sorted(missing):
         if name not in theirs or mine[name].shape != theirs[name].shape:
-            raise ValueError(
-                f"draft={str(path)!r} leaves out {name}, and the target has none like it: expected it here"
-            )
+            raise ValueError(f"{checkpoint} leaves out {name}, and the target has none like it: expected it here")
         mine[name].copy_(theirs[name])
     tied = [name for name in sorted(missing) if not torch.equal(mine[name], theirs[name])]
     if tied:
-        raise ValueError(
-            f"draft={str(path)!r} ties {', '.join(tied)} to others, which the target does not: expected both"
-        )
+        raise ValueError(f"{checkpoint} ties {', '.join(tied)} to others, which the target does not: expected both")
 
 
 def share_weights(target, draft) -> None:

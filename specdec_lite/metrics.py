@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import check_integer, check_number
+
 
 def total_variation(p, q) -> float:
     """Half the L1 distance between two distributions over the same set: 0 (equal) to 1 (disjoint)."""
@@ -29,9 +31,12 @@ def js_divergence(p, q) -> float:
 
 def token_histogram(sequences: Iterable[Sequence[int]], vocab: int) -> Tensor:
     """Relative frequency of every token id in all sequences together, ``(vocab,)`` float64."""
-    counts = torch.zeros(vocab, dtype=torch.float64)
-    for tokens in sequences:
-        ids = torch.as_tensor(tokens, dtype=torch.long)
+    counts = torch.zeros(check_integer("vocab", vocab, minimum=1), dtype=torch.float64)
+    for tokens in _several("sequences", sequences, "lists of token ids"):
+        ids = _tensor("sequences", tokens, "lists of token ids")
+        if ids.ndim != 1 or (len(ids) and ids.is_floating_point()):
+            raise TypeError(f"sequences holds {tokens!r:.80}: expected lists of token ids")
+        ids = ids.long()
         if len(ids) and not 0 <= ids.min() <= ids.max() < vocab:
             raise ValueError(f"sequences holds token ids from {ids.min()} to {ids.max()}: expected 0 to {vocab - 1}")
         counts += torch.bincount(ids, minlength=vocab)
@@ -51,6 +56,7 @@ def js_noise_floor(samples: Sequence, vocab: int) -> tuple[float, float]:
 
     A JS between two samplers says that they differ only if it stands clear of this.
     """
+    samples = list(_several("samples", samples, "two or more samples, each a list of lists of token ids"))
     if len(samples) < 2:
         raise ValueError(f"samples has {len(samples)} entries: expected at least 2 independent ones")
     histograms = [token_histogram(sample, vocab) for sample in samples]
@@ -80,17 +86,43 @@ def paired_bootstrap(
     -------
     value, low, high : float
     """
-    table = np.asarray(columns, float)
+    if not callable(statistic):
+        raise TypeError(f"statistic={statistic!r:.80}: expected a function of the columns' sums")
+    check_number("level", level, "a number between 0 and 1, such as 0.95", lambda x: 0 < x < 1)
+    check_integer("resamples", resamples, minimum=1), check_integer("seed", seed, minimum=0)
+    try:
+        table = np.asarray(columns, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"columns={columns!r:.80}: expected lists of numbers, all of the same length") from None
     if table.ndim != 2 or not table.size:
         raise ValueError(f"columns have shape {table.shape}: expected one or more of the same length >= 1")
+    if not np.isfinite(table).all():
+        raise ValueError("columns hold NaN or infinity: expected finite numbers")
     index = np.random.default_rng(seed).integers(table.shape[1], size=(resamples, table.shape[1]))
     resampled = statistic(*table[:, index].sum(-1))
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return float(statistic(*table.sum(-1))), float(low), float(high)
 
 
+def _several(name: str, value, expected: str) -> Iterable:
+    """Return what can be gone through, and is neither a text nor a dict."""
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)):
+        raise TypeError(f"{name}={value!r:.80}: expected {expected}")
+    return value
+
+
+def _tensor(name: str, value, expected: str, dtype: torch.dtype | None = None) -> Tensor:
+    try:
+        return torch.as_tensor(value, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} holds {value!r:.80}: expected {expected}") from None
+
+
 def _pair(p, q) -> tuple[Tensor, Tensor]:
-    p, q = (torch.as_tensor(x, dtype=torch.float64) for x in (p, q))
+    p, q = (_tensor(name, x, "probabilities", torch.float64) for name, x in (("p", p), ("q", q)))
     if p.shape != q.shape:
         raise ValueError(f"p and q have shapes {tuple(p.shape)}, {tuple(q.shape)}: expected the same")
+    for name, x in (("p", p), ("q", q)):
+        if not (x.ndim and x.numel() and (x >= 0).all() and ((x.sum(-1) - 1).abs() < 0.01).all()):  # half precision
+            raise ValueError(f"{name}={x.tolist()!r:.80}: expected probabilities that sum to 1")
     return p, q

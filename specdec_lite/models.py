@@ -71,6 +71,8 @@ class Seq2Seq:
             )
         if tokenizer is not None and not callable(tokenizer):
             raise TypeError(f"tokenizer={shorten(tokenizer)}: expected a tokenizer or a processor")
+        if not isinstance(prefix, (str, type(None))):
+            raise TypeError(f"prefix={prefix!r}: expected a text to put before every source")
         if prompt is not None and (language, task) != (None, None):
             raise ValueError(
                 f"prompt={prompt!r}, language={language!r}, task={task!r}: expected a prompt or the others"
@@ -152,7 +154,7 @@ class Seq2Seq:
 
     def texts(self, rows: int, max_new_tokens: int) -> list[Text]:
         """Empty texts, one a row, that begin with the prompt."""
-        check_integer("max_new_tokens", max_new_tokens, minimum=1)
+        check_integer("rows", rows, minimum=1)
         texts = [Text(self.prompt, self.eos_tokens, max_new_tokens, row) for row in range(rows)]
         self.check_room(texts)
         return texts
@@ -211,8 +213,20 @@ class Pair:
     draft: Seq2Seq
     name: str
 
+    def __post_init__(self):
+        check_model("target", self.target)
+        check_model("draft", self.draft)
+
     def __iter__(self):
         return iter((self.target, self.draft))
+
+
+def check_model(name: str, value) -> None:
+    """Raise a TypeError unless it is a Seq2Seq: a pair or a Hugging Face model is easily passed in its place."""
+    if not isinstance(value, Seq2Seq):
+        kind = type(value).__name__
+        hint = ", such as pair.target or pair.draft" if isinstance(value, Pair) else ""
+        raise TypeError(f"{name}={kind if hasattr(value, '__dict__') else shorten(value)}: expected a Seq2Seq{hint}")
 
 
 def same_encoder(target: Seq2Seq, draft: Seq2Seq) -> bool:

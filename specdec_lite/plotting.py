@@ -6,6 +6,7 @@ from collections.abc import Callable
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -13,7 +14,8 @@ import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .display import COLOURS
+from .checks import check_integer, printable
+from .display import COLOURS, check_generation
 
 STYLE = {
     "figure.figsize": (7, 4.2),  # inches; 7 wide is the width of the book's column
@@ -36,11 +38,6 @@ STYLE = {
 # Colours with no meaning of their own (those of display.COLOURS say where a token came from), each with its marker: one
 # per temperature, model or curve; a fifth begins again.
 SERIES = [("#6A51A3", "o"), ("#C2528B", "s"), ("#8C6D31", "^"), ("#3B3B3B", "D")]
-
-
-def verdict_colour(low: float, high: float) -> str:
-    """The colour of a ratio with its interval: a gain, a loss, or grey where the interval includes 1."""
-    return SERIES[0][0] if low > 1 else SERIES[1][0] if high < 1 else "0.6"
 
 
 def show(figure: Figure) -> None:
@@ -84,21 +81,20 @@ def plot_speedup(rows: pd.DataFrame) -> Figure:
 
 
 def _speedup(axes: Axes, rows: pd.DataFrame) -> str:
-    for label, colour, marker, part in _series(rows):
+    best = []
+    for i, (label, colour, marker, part) in enumerate(_series(rows)):
         error = [part.speedup - part.speedup_low, part.speedup_high - part.speedup]
-        axes.errorbar(
-            part.gamma, part.speedup, error, color=colour, marker=marker, capsize=3, label=f"measured, {label}"
-        )
+        look = {"color": colour, "marker": marker, "capsize": 3, "label": f"measured, {label}"}
+        axes.errorbar(part.gamma + 0.08 * i, part.speedup, error, **look)  # beside each other, not on each other
         if part.predicted_speedup.notna().any():
             axes.plot(part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}")
+        top = part.loc[part.speedup.idxmax()]
+        best.append(f"{top.speedup:.2f}× with γ = {top.gamma:.0f} ({label})")
     axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
     # Right of the axes, where no curve can cover it.
     axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
     axes.set_ylabel("speed-up over plain decoding (×)")
-    axes.set_ylim(bottom=0)
-    best = rows.loc[rows.speedup.idxmax()]
-    pays = f"is fastest at {best.speedup:.1f}×, with γ = {best.gamma:.0f}"
-    return f"Speculative decoding {pays if best.speedup > 1 else 'does not pay here'}"
+    return f"Fastest: {', '.join(best)}" if rows.speedup.max() > 1 else "Speculative decoding does not pay here"
 
 
 def plot_alpha(rows: pd.DataFrame) -> Figure:
@@ -108,13 +104,16 @@ def plot_alpha(rows: pd.DataFrame) -> Figure:
 
 def _alpha(axes: Axes, rows: pd.DataFrame) -> str:
     for label, colour, marker, part in _series(rows):
-        axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=f"Σ min(p, q), {label}")
-        axes.plot(part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=f"accepted ÷ examined, {label}")
+        same = (part.alpha - part.acceptance_rate).abs().max() < 1e-9  # at temperature 0 each overlap is 0 or 1
+        named = f"{'both' if same else 'Σ min(p, q)'}, {label}"
+        axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=named)
+        if not same:
+            named = f"accepted ÷ examined, {label}"
+            axes.plot(part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=named)
     axes.set_ylabel("acceptance per examined token")
-    axes.set_ylim(0, 1)
-    low, high = rows.alpha.min(), rows.alpha.max()
-    moves = max(part.alpha.max() - part.alpha.min() for _, _, _, part in _series(rows))
-    return f"Acceptance {'hardly depends on' if moves < 0.1 else 'moves with'} γ: α is {low:.2f} to {high:.2f}"
+    axes.set_ylim(min(0.5, rows.alpha.min(), rows.acceptance_rate.min()), 1)
+    gammas = f"γ = {rows.gamma.min():.0f} to {rows.gamma.max():.0f}"
+    return f"From {gammas}, α stays within {rows.alpha.min():.2f} and {rows.alpha.max():.2f}"
 
 
 def plot_js(rows: pd.DataFrame) -> Figure:
@@ -129,12 +128,12 @@ def _js(axes: Axes, rows: pd.DataFrame) -> str:
         low, high = part.js_floor - 2 * part.js_floor_sd, part.js_floor + 2 * part.js_floor_sd
         if part.js_floor.max() > 0:
             named = f"plain vs plain ± 2 sd, {label}"
-            axes.fill_between(part.gamma, low, high, color=colour, alpha=0.2, label=named)
+            axes.plot(part.gamma, part.js_floor, color="0.5", linewidth=1)
+            axes.fill_between(part.gamma, low, high, color="0.5", alpha=0.2, label=named)
     axes.set_ylabel("JS divergence of token histograms (nats)")
     axes.set_ylim(bottom=-0.005)
-    outside = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
-    noise = f"leaves the noise band in {outside} of {len(rows)} rows" if outside else "stays within sampling noise"
-    return f"The output distribution {noise}"
+    above = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
+    return f"{above or 'None'} of {len(rows)} points {'lies' if above <= 1 else 'lie'} above the sampling noise"
 
 
 FIGURES = {"speedup": plot_speedup, "alpha": plot_alpha, "js": plot_js}
@@ -152,25 +151,34 @@ def save_figures(rows: pd.DataFrame, folder: str | Path) -> list[Path]:
 
 
 def plot_token_probs(generation, top: int = 3) -> Figure:
-    """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones."""
+    """M_p along one output: the probability of each emitted token, coloured by origin, and of the likeliest ones.
+
+    The generation must have been made with ``record_probs=True``.
+    """
+    check_generation(generation)
+    if generation.target_probs is None:
+        raise ValueError("generation has no target_probs: expected one that was made with record_probs=True")
+    if check_integer("top", top, minimum=0) > generation.target_probs.shape[1]:
+        raise ValueError(f"top={top}: expected at most the {generation.target_probs.shape[1]} tokens that there are")
     with plt.rc_context(STYLE):
         count = len(generation.token_ids)
         figure, axes = plt.subplots(figsize=(max(7, 0.12 * count), 4.6))
         probs = generation.target_probs.float()
         ranked = probs.topk(top).values
         for rank in range(top):
-            axes.plot(
-                ranked[:, rank], color="0.75", linewidth=1, label="the target's three likeliest" if rank == 0 else None
-            )
+            label = f"the target's {top} likeliest" if rank == 0 else None
+            axes.plot(ranked[:, rank], "_", color="0.6", markersize=7, label=label)
+        by_origin = {}
         for origin in dict.fromkeys(generation.origins):
             at = [i for i, o in enumerate(generation.origins) if o == origin]
-            height = [float(probs[i, generation.token_ids[i]]) for i in at]
-            axes.plot(at, height, "o", color=COLOURS[origin], label=origin)
-        pieces = [piece.strip() or "␣" for piece in generation.pieces]
-        axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)))
+            by_origin[origin] = [float(probs[i, generation.token_ids[i]]) for i in at]
+            axes.plot(at, by_origin[origin], "o", color=COLOURS[origin], label=origin)
+        pieces = [printable(piece.strip()) or "␣" for piece in generation.pieces]
+        # A dollar sign is a dollar sign: nothing that a model writes is typeset as mathematics.
+        axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)), parse_math=False)
         axes.margins(x=0.01)
-        n = sum(origin == "accepted" for origin in generation.origins)
-        axes.set(title=f"{n} of {count} tokens came from the draft", ylabel="probability under M_p")
+        typical = ", ".join(f"{origin} {median(height):.2f}" for origin, height in by_origin.items())
+        axes.set(title=f"Median probability: {typical}", ylabel="probability under M_p")
         figure.legend(loc="outside lower center", ncols=5, fontsize=9)
         return figure
 
@@ -191,7 +199,7 @@ def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], str], *colu
             finding = draw(axes, part)
             axes.set(title=f"{name}\n{finding}" if name else finding, xlabel="γ, drafted tokens per round")
             axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-            axes.legend(fontsize=9)
+            axes.legend(fontsize=9, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.14))
         return figure
 
 

@@ -88,7 +88,7 @@ class Generation:
 
     @property
     def acceptance_rate(self) -> float:
-        """Accepted / examined: the other estimate of the paper's alpha; NaN if nothing was examined."""
+        """Accepted / examined, with the token rule the other estimate of alpha; NaN if nothing was examined."""
         return self.accepted / self.examined if self.examined else float("nan")
 
     @property

@@ -70,6 +70,7 @@ def one_hot(tokens: Tensor, vocab: int, dtype: torch.dtype = torch.float32) -> T
 
 def nucleus(probs: Tensor, top_p: float) -> Tensor:
     """Top-p (Holtzman et al. 2020): keep the likeliest tokens until top_p is reached, renormalise."""
+    check_number("top_p", top_p, "a number in (0, 1]", lambda x: 0 < x <= 1)
     ordered, index = probs.sort(dim=-1, descending=True, stable=True)
     dropped = ordered.cumsum(-1) - ordered >= top_p  # the mass in front of each token has reached top_p
     dropped[..., 0] = False  # however small top_p is
@@ -130,6 +131,10 @@ class Draws:
         """The token that ends each row's round, ``(B,)``, from ``(B, vocab)``; -1 where that is no distribution."""
         return pick(p, self.uniforms(texts, 0)[:, 0])
 
+    def seen(self, p: Tensor, texts: Sequence[Text]) -> Tensor:
+        """p ``(B, n, vocab)`` as the rule is to see it: as it is, if the draws have decided nothing beforehand."""
+        return p
+
     def uniforms(self, texts: Sequence[Text], n: int) -> Tensor:
         """A round's numbers, ``(B, >= 1 + 2 n)`` in [0, 1): for the next token; then guess and coin, n times."""
         keys = [(text.row, len(text)) for text in texts]
@@ -140,9 +145,12 @@ class Draws:
             self._last = keys, numbers
         return numbers
 
+    def seed_of(self, row: int) -> int:
+        return self.seeds[row] if self.shared is None else row_seed(self.shared, row)
+
     def _row(self, row: int, length: int, count: int) -> list[float]:
         """At least `count` numbers. A digest of 64 bytes makes eight of them."""
-        seed = self.seeds[row] if self.shared is None else row_seed(self.shared, row)
+        seed = self.seed_of(row)
         bits = 24 if self.device.type == "mps" else 53  # as many as the float has: rounding must not reach 1
         return [
             (number >> (64 - bits)) * 2.0**-bits
@@ -153,5 +161,6 @@ class Draws:
 
 def row_seed(seed: int, row: int) -> int:
     """The seed of a batch's row: that of row 0 is the seed itself, as if it were alone."""
+    seed, row = check_integer("seed", seed, minimum=0), check_integer("row", row, minimum=0)
     digest = hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=8).digest()
     return seed if row == 0 else int.from_bytes(digest, "big") >> 1

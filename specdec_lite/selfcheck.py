@@ -35,6 +35,8 @@ def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
         once, split = (decoder.distance(alone, blocks) for blocks in ([tokens], [tokens[:2], tokens[2:]]))
         decoder.states *= -10
         deaf = torch.equal(alone[0], decoder.logits([tokens[:1]])[0])
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a model raises, it is why it cannot be used
         raise ValueError(f"hf_model={type(hf_model).__name__} fails with {error!r}: {REASON}") from error
     if max(split) > TOLERANCE.get(hf_model.dtype, 0.2):

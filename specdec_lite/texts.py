@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .checks import check_integer
+
 
 class Text:
     """The tokens of one row, on the host: the decoder's prompt, then what was generated.
@@ -24,6 +26,9 @@ class Text:
     """
 
     def __init__(self, prompt: Sequence[int], eos_tokens: frozenset[int], max_new_tokens: int, row: int = 0):
+        if not len(prompt):
+            raise ValueError(f"prompt={prompt!r}: expected one token or more to begin with")
+        check_integer("max_new_tokens", max_new_tokens, minimum=1)
         self.row, self.eos_tokens, self.prompt_length = row, eos_tokens, len(prompt)
         self.limit = len(prompt) + max_new_tokens
         self._tokens = list(prompt)

@@ -3,14 +3,22 @@
 Where a function takes alpha, the expected acceptance E[sum(min(p, q))], it treats the acceptances of different
 positions as independent: the one idealisation of this file. c is the time of a draft step and v that of a target pass
 over gamma + 1 positions, both in units of a target pass over one position. Leviathan et al. (2023) assume v = 1; here
-it is measured. `floor_seconds` says what a pass needs at least.
+it is measured. `floor_seconds` says what a pass needs at least. The last four functions know nothing of alpha: they go
+through everything that a rule may do with small models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import product
 
-from .sampling import check_integer, check_number
+import torch
+from torch import Tensor
+
+from .checks import check_integer, check_number
+from .verification import Verifier, at_tokens, residual
+
+Model = Callable[[tuple[int, ...]], Tensor]  # from the tokens so far to the distribution of the next one, ``(vocab,)``
 
 
 def expected_tokens(alpha: float, gamma: int) -> float:
@@ -53,6 +61,9 @@ def finite_walltime_factor(
 
 def best_gamma(alpha: float, c: float, v=1.0, gammas: Iterable[int] = range(1, 17)) -> int:
     """The gamma with the largest wall-time factor. `v` is a number or a function of gamma."""
+    gammas = list(gammas)
+    if not gammas:
+        raise ValueError("gammas=[]: expected one or more to choose from")
     return max(gammas, key=lambda gamma: walltime_factor(alpha, gamma, c, v(gamma) if callable(v) else v))
 
 
@@ -97,3 +108,53 @@ def _check_alpha(alpha: float) -> float:
 def check_costs(c: float, v: float) -> None:
     check_number("c", c, "a number >= 0", lambda x: x >= 0)
     check_number("v", v, "a number > 0", lambda x: x > 0)
+
+
+def cut_probs(rule: Verifier, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
+    """The distribution of the cut, ``(n + 1,)``, of one row, by going through all 2^n outcomes of the coins."""
+    heads = rule.heads(p, q, drafted)
+    law = heads.new_zeros(len(heads) + 1)
+    for outcome in product([False, True], repeat=len(heads)):
+        coins = torch.tensor(outcome, dtype=torch.bool, device=heads.device)
+        law[rule.cut(coins)] += torch.where(coins, heads, 1 - heads).prod()
+    return law
+
+
+def expected_accepted(rule: Verifier, p: Model, q: Model, gamma: int) -> float:
+    """How many of gamma drafted tokens a rule keeps, on average over all drafts and all outcomes of the coins.
+
+    There are (2 vocab)^gamma of them, so the models must be small. A model is a function from the tokens so far, a
+    tuple, to the distribution ``(vocab,)`` of the next one.
+    """
+    check_integer("gamma", gamma, 0)
+    total = 0.0
+    for draft in product(range(len(q(()))), repeat=gamma):
+        p_rows, q_rows = (torch.stack([model(draft[:i]) for i in range(gamma + 1)]) for model in (p, q))
+        q_rows[-1], drafted = 0, torch.tensor(draft, dtype=torch.long)
+        kept = (cut_probs(rule, p_rows, q_rows, drafted) * torch.arange(gamma + 1)).sum()
+        total += float(at_tokens(q_rows, drafted).prod() * kept)
+    return total
+
+
+def accepted_bound(p: Model, q: Model, gamma: int) -> float:
+    """What no exact rule can exceed: the sum of min(P, Q) over all beginnings of a draft, long and short.
+
+    P and Q are the two models' probabilities of a whole beginning x_1 ... x_i. It is drafted with probability Q, and it
+    may be emitted with probability P, so it is kept with min(P, Q) at most.
+    """
+    check_integer("gamma", gamma, 0)
+    total, paths = 0.0, [((), 1.0, 1.0)]
+    for _ in range(gamma):
+        rows = [(x, *weights, p(x).tolist(), q(x).tolist()) for x, *weights in paths]
+        paths = [((*x, y), P * p_x[y], Q * q_x[y]) for x, P, Q, p_x, q_x in rows for y in range(len(p_x))]
+        total += sum(min(P, Q) for _, P, Q in paths)
+    return total
+
+
+def lenient_probs(p: Tensor, q: Tensor, lenience: float) -> Tensor:
+    """What `TokenRule(lenience)` emits at a drafted position, ``(..., vocab)``; the bonus token still follows p.
+
+    A token is drafted and accepted with probability min(q, p/l); all that is refused goes to the residual.
+    """
+    kept = torch.minimum(q, p / check_number("lenience", lenience, "a number in (0, 1]", lambda x: 0 < x <= 1))
+    return kept + (1 - kept.sum(-1, keepdim=True)) * residual(p, q)

@@ -1,4 +1,4 @@
-"""The accept-reject rule: pure arithmetic on p, q and the drafted tokens.
+"""The accept-reject rules: pure arithmetic on p, q and the drafted tokens.
 
 A rule answers three questions, and knows nothing of models or randomness: how likely does each drafted token's coin
 show ``heads``; where is the ``cut``, given the coins; from which distribution comes the token ``after`` it.
@@ -10,17 +10,20 @@ residual of p against 0 is p. So the bonus token, a short proposal and rows of u
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .checks import check_methods
+from .checks import check_methods, check_number
 
 
 class Verifier(Protocol):
-    """What the loop asks of a rule. Any object with these three methods can be passed as `verification`."""
+    """What the loop asks of a rule. Any object with these three methods can be passed as `verification`.
+
+    A rule that needs random numbers of another kind names their class in an attribute `draws`, as `CoupledRule` does.
+    """
 
     def heads(self, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
         """Probability of heads for each drafted token, ``(..., n)``; 0 where nothing was proposed."""
@@ -32,21 +35,44 @@ class Verifier(Protocol):
         """Distribution of the token after the cut, ``(..., vocab)``."""
 
 
+@dataclass(frozen=True)
 class TokenRule:
-    """Leviathan et al. (2023), Algorithm 1: accept each token with probability min(1, p/q), stop at the first tails."""
+    """Leviathan et al. (2023), Algorithm 1: accept each token with probability min(1, p/q), stop at the first tails.
+
+    Parameters
+    ----------
+    lenience : float
+        l in (0, 1]; 1 is exact. With less, a token is accepted with probability min(1, p/(l q)) (their appendix on
+        lenience), so more are kept and none is emitted with a probability above p/l: `lenient_probs` says with which.
+        At temperature 0 nothing changes.
+    """
+
+    lenience: float = 1.0
+
+    def __post_init__(self):
+        check_number("lenience", self.lenience, "a number in (0, 1]", lambda x: 0 < x <= 1)
 
     def heads(self, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
         """min(1, p(x)/q(x)) for each drafted token x, and 0 where q(x) = 0."""
-        p, q = (at_tokens(rows, drafted) for rows in (p, q))
-        return torch.where(q > 0, (p / q).clamp(max=1.0), 0.0)
+        return (ratios(p, q, drafted) / self.lenience).clamp(max=1.0)
 
     def cut(self, coins: Tensor) -> Tensor:
         """The number of heads before the first tails."""
         return coins.long().cumprod(-1).sum(-1)
 
     def after(self, p: Tensor, q: Tensor, drafted: Tensor, cut: Tensor) -> Tensor:
-        """The residual norm(max(p - q, 0)); behind the proposal q is 0, so there it is p itself (the bonus)."""
+        """The residual norm(max(p - q, 0)); behind the proposal q is 0, so there it is p itself (the bonus).
+
+        It stays the same under lenience: of all distributions for a refused token it brings the emitted one closest
+        to p, for it fills up only what lies below p.
+        """
         return residual(at_cut(p, cut), at_cut(q, cut))
+
+
+def ratios(p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
+    """p(x)/q(x) for each drafted token x, ``(..., n)``; 0 where nothing was proposed, or p is no distribution."""
+    p, q = (at_tokens(rows, drafted) for rows in (p, q))
+    return torch.where(q > 0, p / q, 0.0).nan_to_num(0.0)
 
 
 def at_tokens(rows: Tensor, drafted: Tensor) -> Tensor:
@@ -59,21 +85,11 @@ def at_cut(rows: Tensor, cut: Tensor) -> Tensor:
     return rows.take_along_dim(torch.as_tensor(cut)[..., None, None], -2)[..., 0, :]
 
 
-def residual(p: Tensor, q: Tensor) -> Tensor:
-    """norm(max(p - q, 0)), ``(..., vocab)``. Where p and q agree to rounding nothing is left: then it is p."""
-    excess = (p - q).clamp(min=0)
+def residual(p: Tensor, q: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """norm(max(weight p - q, 0)), ``(..., vocab)``. Where both agree to rounding nothing is left: then it is p."""
+    excess = (weight * p - q).clamp(min=0)
     total = excess.sum(-1, keepdim=True)
-    return torch.where(total > 0, excess / total.clamp(min=torch.finfo(p.dtype).tiny), p)
-
-
-def cut_probs(rule: Verifier, p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
-    """The distribution of the cut, ``(n + 1,)``, of one row, by going through all 2^n outcomes of the coins."""
-    heads = rule.heads(p, q, drafted)
-    law = heads.new_zeros(len(heads) + 1)
-    for outcome in product([False, True], repeat=len(heads)):
-        coins = torch.tensor(outcome, dtype=torch.bool, device=heads.device)
-        law[rule.cut(coins)] += torch.where(coins, heads, 1 - heads).prod()
-    return law
+    return torch.where(total > 0, excess / total, p)
 
 
 def overlap(p: Tensor, q: Tensor) -> Tensor:
@@ -81,7 +97,7 @@ def overlap(p: Tensor, q: Tensor) -> Tensor:
     return torch.minimum(p, q).sum(-1)
 
 
-RULES: dict[str, Verifier] = {"token": TokenRule()}
+RULES: dict[str, Verifier] = {"token": TokenRule()}  # "block" and "coupled" join from their own modules
 
 
 def verifier(rule: str | Verifier) -> Verifier:

@@ -7,6 +7,7 @@ from a text depends on nothing but the text, so the law of a generation follows 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,19 @@ from specdec_lite.generation import Checker, rounds
 
 
 class Branching(mutations.Branching):
-    """The laboratory's branching, with the methods of `Draws`: every row goes its own way."""
+    """The laboratory's branching, with the methods of `Draws`: every row goes its own way.
+
+    Of the coins a rule asks nothing but its cut, so ways with the same cut are taken together.
+    """
 
     device = torch.device("cpu")
+
+    def __init__(self, script=(), rule: sd.Verifier = sd.TokenRule()):  # noqa: B008
+        super().__init__(script)
+        self.rule = rule
+
+    def seen(self, p, texts):
+        return p
 
     def guesses(self, q, texts, slot):
         return self.next_tokens(q, texts)
@@ -36,20 +47,28 @@ class Branching(mutations.Branching):
     def coins(self, heads, texts):
         return torch.tensor([self.take(self.outcomes(row)) for row in heads.tolist()]).reshape(heads.shape).bool()
 
-    def outcomes(self, heads: Sequence[float]) -> Iterator[tuple[list[bool], float]]:
-        """All ways the coins of one row can fall. Of those after the first tails the token rule asks nothing."""
-        ways = defaultdict(float)
-        for way in product(*[((True, head), (False, 1 - head)) for head in heads]):
-            coins = [coin for coin, _ in way]
-            cut = coins.index(False) if False in coins else len(coins)
-            ways[cut] += math.prod(probability for _, probability in way)
-        for cut, probability in ways.items():
-            yield [i < cut for i in range(len(heads))], probability
+    def outcomes(self, heads: Sequence[float]) -> Iterator[tuple[tuple[bool, ...], float]]:
+        """All cuts that the coins of one row can make: some coins that make it, and the probability of all that do."""
+        ways = defaultdict(list)
+        for coins, cut in cuts(self.rule, len(heads)):
+            ways[cut].append((coins, math.prod(head if coin else 1 - head for coin, head in zip(coins, heads))))
+        for same in ways.values():
+            yield same[0][0], sum(probability for _, probability in same)
 
 
-def every_path(run: Callable[[Branching], object]) -> Iterator[tuple[object, float]]:
+@functools.cache
+def cuts(rule: sd.Verifier, n: int) -> list[tuple[tuple[bool, ...], int]]:
+    """Every way in which n coins can fall, and where the rule cuts then."""
+    ways = list(product([True, False], repeat=n))
+    return list(zip(ways, rule.cut(torch.tensor(ways, dtype=torch.bool).reshape(len(ways), n)).tolist()))
+
+
+def every_path(
+    run: Callable[[Branching], object],
+    rule: sd.Verifier = sd.TokenRule(),  # noqa: B008
+) -> Iterator[tuple[object, float]]:
     """All results that can happen, each with its probability."""
-    return mutations.every_path(run, Branching)
+    return mutations.every_path(run, functools.partial(Branching, rule=rule))
 
 
 Joint = tuple[tuple[int, ...], ...]  # the generated tokens of every row
@@ -105,7 +124,7 @@ class Case:
 
         assert any(text.open for text in everything)
         with torch.inference_mode():
-            yield from every_path(run)
+            yield from every_path(run, verification)
 
 
 def target_law(

@@ -43,6 +43,16 @@ def test_every_row_is_what_it_is_alone(family, temperature, gamma):
 
 
 @families
+@pytest.mark.parametrize("rule", [sd.BlockRule(), sd.TokenRule(lenience=0.5), sd.CoupledRule()], ids=repr)
+def test_every_row_is_what_it_is_alone_under_every_rule(family, rule):
+    pair = tiny.tiny_pair(family, dtype=torch.float64, **ENDS)
+    options, given = {"gamma": 3, "max_new_tokens": LENGTH, "verification": rule}, sources(family)
+    many = sd.speculative_generate(*pair, given, seed=3, **options)
+    alone = [sd.speculative_generate(*pair, source, seed=seed, **options) for source, seed in zip(given, SEEDS)]
+    assert list(map(facts, many)) == list(map(facts, alone))
+
+
+@families
 @temperatures
 def test_plain_rows_are_what_they_are_alone(family, temperature):
     pair = tiny.tiny_pair(family, dtype=torch.float64, **ENDS)
@@ -178,13 +188,15 @@ def reads(monkeypatch):
 
 @pytest.mark.parametrize("rows", [1, 4])
 @pytest.mark.parametrize("settings", [{}, {"min_length": 9, "suppress_tokens": [5], "forced_bos_token_id": 7}])
-def test_two_reads_from_the_device_a_round_at_most(reads, rows, settings):
+@pytest.mark.parametrize("verification", ["token", "block", "coupled"])
+def test_two_reads_from_the_device_a_round_at_most(reads, rows, settings, verification):
     """Of our own: where a batch hides padding of its sources, transformers looks at the mask in every pass, too."""
     pair, counts = tiny.tiny_pair("t5", **settings), {}
     same_length = [source[:3] for source in SOURCES[:rows]]
     for length in (6, 26):
         reads.clear()
-        runs = sd.speculative_generate(*pair, same_length, gamma=4, max_new_tokens=length, seed=0)
+        options = {"gamma": 4, "max_new_tokens": length, "seed": 0, "verification": verification}
+        runs = sd.speculative_generate(*pair, same_length, **options)
         counts[length] = len(reads), max(run.target_passes for run in runs)
     (few, some), (many, more) = counts.values()
     assert more > some and many - few <= 2 * (more - some), counts

@@ -48,6 +48,18 @@ def test_same_tokens_and_counts_and_no_further_graph(family, temperature):
     assert backend.graphs == 6
 
 
+def test_every_rule_works_on_compiled_steps():
+    pair = tiny.tiny_pair()
+    quick = fast(pair)
+    for rule in (sd.TokenRule(lenience=0.5), sd.BlockRule(), sd.CoupledRule()):
+        for seed, source in enumerate(tiny.sources(3)):
+            options = {"max_new_tokens": 24, "seed": seed, "verification": rule}
+            slow, got = (sd.speculative_generate(*p, source, gamma=3, **options) for p in (pair, quick))
+            assert got.token_ids == slow.token_ids and got.accepted == slow.accepted
+            slow, got = (sd.autoregressive_generate(p.target, source, **options) for p in (pair, quick))
+            assert got.token_ids == slow.token_ids
+
+
 @families
 def test_same_law(family):
     pair = tiny.tiny_pair(family, vocab=4, dtype=torch.float64)

@@ -255,3 +255,13 @@ def test_a_proposer_can_serve_many_sequences(pair):
         again = sd.speculative_generate(pair.target, drafter, source, gamma=3, max_new_tokens=LENGTH, seed=0)
         once = generate(pair, source)
         assert again.token_ids == once.token_ids and again.draft_passes == once.draft_passes
+
+
+def test_recorded_probabilities_can_be_computed_with_like_any_tensor(pair):
+    for run in (
+        sd.autoregressive_generate(pair.target, tiny.sources(1)[0], max_new_tokens=4, seed=0, record_probs=True),
+        sd.speculative_generate(*pair, tiny.sources(1)[0], max_new_tokens=4, seed=0, record_probs=True),
+    ):
+        weights = torch.ones(tiny.VOCAB, requires_grad=True)
+        (run.target_probs @ weights).sum().backward()
+        assert torch.allclose(weights.grad, run.target_probs.sum(0)) and not run.target_probs.is_inference()

@@ -1,9 +1,12 @@
 """Tokens by origin and rounds one by one: the right ones, and nothing that a browser or a terminal would obey."""
 
 import re
+import warnings
 from collections import Counter
 
+import matplotlib.pyplot as plt
 import pytest
+import torch
 
 import specdec_lite as sd
 import tiny
@@ -53,6 +56,19 @@ def test_terminal_gets_no_control_characters_but_our_colours(evil):
         uncoloured = re.sub(STYLE, "", text)
         assert all(c.isprintable() for c in uncoloured.replace("\n", ""))
         assert "\\x1b[2J\\x07" in uncoloured
+
+
+def test_a_figure_typesets_nothing_that_a_model_writes(evil):
+    evil.pieces = ["$x$", r" $\frac{$", "\x1b[2J\0", "\u202eabc\ud800", " "]
+    evil.target_probs = torch.full((5, 10), 0.1)
+    figure = sd.plot_token_probs(evil)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a sign that the font lacks would be one
+        figure.canvas.draw()
+    labels = figure.axes[0].get_xticklabels()
+    shown = ["$x$", r"$\frac{$", r"\x1b[2J\x00", r"\u202eabc\ud800", "␣"]
+    assert [label.get_text() for label in labels] == shown and not any(label.get_parse_math() for label in labels)
+    plt.close(figure)
 
 
 def test_every_token_is_shown_with_its_origin_in_order(evil):

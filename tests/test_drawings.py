@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
@@ -112,7 +113,7 @@ def test_the_script_writes_the_committed_files_byte_for_byte(tmp_path, monkeypat
     assert {path.name: path.read_bytes() for path in (tmp_path / "drawings").iterdir()} == committed, (
         "run tools/draw.py"
     )
-    assert len(committed) == 10
+    assert len(committed) == len(DRAWINGS)
 
 
 @each_drawing
@@ -204,10 +205,19 @@ def test_the_rounds_drawn_are_the_pocket_pairs():
         before = added.strip()
 
 
-def test_the_cache_drawn_has_the_targets_shape():
-    config = sd.load_pair().target.hf_model.config
-    shape = {name: getattr(config, name) for name in ("num_decoder_layers", "num_heads", "d_kv")}
-    assert {**shape, "bytes": 4} == draw.TARGET
+def test_the_words_of_chapters_1_and_2_are_the_pocket_targets():
+    target = sd.load_pair().target
+    source = target.encode("My brother lives in a small house near the station. He works in Boston.")["input_ids"][0]
+    pieces = [piece.strip() for piece in target.pieces(source.tolist())]
+    assert (len(pieces), [*pieces[:2], "…", pieces[-1]]) == tuple(draw.SOURCE.values())
+
+    before, drafted, at, wanted = draw.WRONG.values()
+    cursor = target.cursor()
+    with torch.inference_mode():
+        cursor.start(target.encode("My brother lives in a small house near the station."))
+        rows = cursor.extend([target.start_token, *target.tokenizer("Mein Bruder")["input_ids"][:2]])
+    likeliest = [piece.strip() for piece in target.pieces(rows[-1].topk(2).indices.tolist())]
+    assert (before, at, likeliest) == (draw.FULL_ROUND["before"], len(rows), [wanted, drafted[at - 1]])
 
 
 def test_the_bill_counts_what_chapter_0_counts():

@@ -60,15 +60,33 @@ def from_p(p, q):
     return [s + (1 - sum(shared)) * a for s, a in zip(shared, p, strict=True)]
 
 
-def verify(ratio=lambda p, q: p / q, passes=lambda u, ratio: u < ratio, rest=lambda p, q: max(p - q, 0)):
+def most(p, q):
+    """The token that q lacks most."""
+    return max(range(len(p)), key=lambda i: p[i] - q[i])
+
+
+def takes_most(p, q):
+    shared = [min(a, b) for a, b in zip(p, q, strict=True)]
+    return [s + (1 - sum(shared)) * (i == most(p, q)) for i, s in enumerate(shared)]
+
+
+def verify(
+    ratio=lambda p, q: p / q,
+    passes=lambda u, ratio: u < ratio,
+    rest=lambda p, q: max(p - q, 0),
+    total=sum,
+    reached=lambda total, v: total > v,
+    none=None,
+):
     """Exercise 3.2's solution with one part exchanged."""
 
     def function(p, q, x, u, v):
         if passes(u, ratio(p[x], q[x])):
             return x
         weights = [rest(a, b) for a, b in zip(p, q, strict=True)]
-        sums = itertools.accumulate(w / sum(weights) for w in weights)
-        return next(i for i, total in enumerate(sums) if total > v)
+        sums = itertools.accumulate(w / total(weights) for w in weights)
+        found = (i for i, sum_ in enumerate(sums) if reached(sum_, v))
+        return next(found, none(p, q)) if none else next(found)
 
     return function
 
@@ -182,13 +200,48 @@ MISTAKES = {
     "draw from p": ("ex_3_1", from_p, "you draw from p"),
     "residual not weighed": ("ex_3_1", lambda p, q: [min(a, b) + max(a - b, 0) / 2 for a, b in zip(p, q)], "sum to"),
     "the other model": ("ex_3_1", lambda p, q: q, "not p"),
+    "p itself": ("ex_3_1", lambda p, q: list(p), "you return p itself"),
+    "likeliest of the residual": ("ex_3_1", takes_most, "the token that lacks most"),
+    "the page's numbers": (
+        "ex_3_1",
+        lambda p, q: [Fraction(n, 6) for n in (3, 2, 1)][: len(p)],
+        "right for the page's p and q",
+    ),
+    "first and last token only": (
+        "ex_3_1",
+        lambda p, q: from_p(p, q) if len(p) != 3 else [a * 1 for a in p],
+        "right for the page's p and q",
+    ),
     "divides by zero": ("ex_3_1", lambda p, q: [x / (p != q) for x in p], "ZeroDivisionError"),
     "inverted ratio": ("ex_3_2", verify(ratio=lambda p, q: q / p if p else 2.0), "is your ratio q/p"),
     "accept iff p >= q": ("ex_3_2", verify(passes=lambda u, ratio: ratio >= 1), "do not ask for p >= q"),
     "redraw from p": ("ex_3_2", verify(rest=lambda p, q: p), "you draw from p"),
     "residual of q": ("ex_3_2", verify(rest=lambda p, q: max(q - p, 0)), "is your residual q - p"),
+    "argmax": ("ex_3_2", lambda p, q, x, u, v: x if u * q[x] < p[x] else most(p, q), "you always take the token"),
+    "not divided by its sum": (
+        "ex_3_2",
+        verify(total=lambda weights: 1, none=lambda p, q: len(p) - 1),
+        "divide max",
+    ),
+    "never refuses": ("ex_3_2", lambda p, q, x, u, v: x, "u = 0.9 refuses it"),
+    "v at zero": ("ex_3_2", verify(reached=lambda total, v: total >= v), "v can be exactly 0"),
+    "past the last sum": ("ex_3_2", verify(), "StopIteration"),
+    "the last token, if none": ("ex_3_2", verify(none=lambda p, q: len(p) - 1), "take the last token that has p > q"),
+    "asks for the residual first": (
+        "ex_3_2",
+        lambda p, q, x, u, v: x if sum(max(a - b, 0) for a, b in zip(p, q)) == 0 and 1 / 0 else verify()(p, q, x, u, v),
+        "raised ZeroDivisionError",
+    ),
     "not strict": ("ex_3_2", verify(passes=lambda u, ratio: u <= ratio), "must be strict"),
     "no bonus": ("ex_3_3", lambda alpha, gamma: sum(alpha**i for i in range(1, gamma + 1)), "target's own"),
+    "refusal ends nothing, own token": ("ex_3_3", lambda alpha, gamma: 1 + gamma * alpha, "guess 3 needs"),
+    "gamma ignored": ("ex_3_3", lambda alpha, gamma: sum(alpha**i for i in range(4)), "alpha = 1"),
+    "a float": ("ex_3_3", lambda alpha, gamma: float(emitted(alpha, gamma)), "a float"),
+    "two answers by heart": (
+        "ex_3_3",
+        lambda alpha, gamma: {3: Fraction(2533, 1000), 4: 5}.get(gamma, 1 + alpha),
+        "wrong for alpha = 1/3 and gamma = 0",
+    ),
     "one too many": ("ex_3_3", lambda alpha, gamma: sum(alpha**i for i in range(gamma + 2)), "1 + alpha"),
     "formula at 1": (
         "ex_3_3",

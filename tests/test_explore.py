@@ -115,6 +115,16 @@ def test_every_control_has_a_name(shown):
         )
 
 
+def test_a_refusal_says_what_came_instead(noted, shown):
+    refusals = sum(r.source == "residual" for r in noted[0].rounds)
+    unused = sum(max(len(r.drafted) - r.n_accepted - 1, 0) for r in noted[0].rounds)
+    assert refusals and unused
+    for each in shown[1:3]:
+        assert len(re.findall("<td>refused: “[^”]+” came instead</td>", each.body)) == refusals
+        assert each.body.count("<td>scored, not used</td>") == unused
+    assert "from the residual" in shown[1].body and "the target’s correction" in shown[2].body
+
+
 def test_colours_are_those_of_the_book():
     css = (HERE / "explore.css").read_text(encoding="utf-8").lower()
     for name in ("accepted", "residual", "bonus", "target", "draft"):

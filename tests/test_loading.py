@@ -77,15 +77,6 @@ def test_parts_that_are_safetensors_are_loaded(saved):
     assert sd.load_model(saved / "target").encode("w5")["input_ids"].tolist() == [[5]]
 
 
-def test_code_that_comes_with_a_checkpoint_is_not_run(saved, monkeypatch):
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("transformers asked whether to run it"))
-    (saved / "target" / "code.py").write_text("raise SystemExit('run')")
-    names = {"AutoConfig": "code.C", "AutoModelForSeq2SeqLM": "code.M"}
-    edit(saved / "target" / "config.json", lambda held: held.update(model_type="mine", auto_map=names))
-    with pytest.raises(ValueError, match="trust_remote_code"):
-        load(saved)
-
-
 @pytest.mark.parametrize("names", [("target", "draft"), ("draft",)])
 def test_a_tokenizer_without_its_files_is_refused(saved, names):
     for name in names:
@@ -141,13 +132,13 @@ def test_options_go_to_both_models(saved):
 
 @pytest.mark.parametrize(("given", "want"), [(None, [None] * 2), ("v1", ["v1"] * 2), (("v1", "v2"), ["v1", "v2"])])
 def test_revisions(saved, monkeypatch, given, want):
-    seen, real = {}, loading.load_model
+    seen, real = {}, loading.read_model
 
-    def watched(path, *args, revision, **options):
-        seen[path.name] = revision
-        return real(path, *args, revision=revision, **options)
+    def watched(checkpoint, *rest):
+        seen[checkpoint.argument] = checkpoint.where["revision"]
+        return real(checkpoint, *rest)
 
-    monkeypatch.setattr(loading, "load_model", watched)
+    monkeypatch.setattr(loading, "read_model", watched)
     load(saved, revision=given)
     assert list(seen.values()) == want and list(seen) == ["target", "draft"]
 

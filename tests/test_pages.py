@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+from html import escape
 from pathlib import Path
 from statistics import median
 
@@ -19,9 +20,11 @@ PROSE = ("notation", "glossary", "inside", "how_to_read", "troubleshooting")
 PAGES = [ROOT / "book" / f"{name}.md" for name in PROSE]
 # From the ground up: a module imports only from those before it.
 MODULES = [
-    "checks", "texts", "sampling", "verification", "theory", "metrics", "decoder", "settings", "adjustment",
-    "selfcheck", "inputs", "prompts", "models", "loading", "drafting/base", "drafting/model",
-    "fast/narrow", "fast/buffers", "fast/compile", "record", "generation", "costs",
+    "checks", "texts", "sampling", "verification", "block", "coupling", "theory", "metrics",
+    "decoder", "settings", "adjustment", "selfcheck", "inputs", "prompts", "models", "checkpoint", "loading", "memory",
+    "drafting/base", "drafting/model", "drafting/copies", "drafting/wrapper", "drafting/chain", "drafting/stops",
+    "drafting/schedules", "drafting/head", "fast/narrow", "fast/buffers", "fast/compile",
+    "record", "generation", "costs",
     "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
     "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "audit",
     "run",
@@ -107,11 +110,13 @@ def test_what_was_recorded_for_chapter_12_is_what_it_asks_for():
 def test_the_strip_on_the_first_page_is_what_the_pocket_pair_writes():
     page = (ROOT / "book" / "preface.md").read_text()
     strip = re.search(r'<div class="strip">.*?</div>', page, re.DOTALL)[0]
-    shown = re.findall(r'<span class="token (\w+)">([^<]+)</span>', strip.split('class="legend"')[0])
+    rounds = strip.split('class="legend"')[0].split('<span class="pass">')[1:]
+    shown = [re.findall(r'<span class="token (\w+)">([^<]+)</span>', each) for each in rounds]
     text = sd.load_prompts()["sweep"][10]
     run = sd.speculative_generate(*sd.load_pair(), text, gamma=4, max_new_tokens=80, temperature=0.0)
-    written = [(origin, piece.strip()) for origin, piece in zip(run.origins, run.pieces)]
-    assert shown == written[: len(shown)]
+    written = iter([(origin, escape(piece.strip())) for origin, piece in zip(run.origins, run.pieces)])
+    assert shown == [[next(written) for _ in each.emitted] for each in run.rounds] and not [*written]
+    assert re.findall(r"<sup[^>]*>(\d+)</sup>", strip) == [str(i) for i, _ in enumerate(rounds, 1)]
     assert f"<strong>{len(run.token_ids)} tokens, {run.target_passes} passes</strong>" in strip
 
 

@@ -80,6 +80,8 @@ def test_a_q_that_is_no_distribution_is_an_error_that_names_the_proposer(pair, e
         (lambda self, tokens, probs: (tokens.float(), probs), ValueError, "float32"),
         (lambda self, tokens, probs: (tokens, probs, [9]), ValueError, "counts"),
         (lambda self, tokens, probs: (tokens, probs, [1, 1]), ValueError, "counts"),
+        (lambda self, tokens, probs: (tokens, probs, [1.5]), ValueError, r"counts=\[1.5\]"),
+        (lambda self, tokens, probs: (tokens, probs, 2), ValueError, "counts=2"),
     ],
 )
 def test_a_proposal_of_another_shape_is_an_error_that_names_the_proposer(pair, say, error, said):

@@ -26,27 +26,18 @@ TEXT = "My brother lives in a small house near the station. He works in Boston. 
 ROUND = {"before": "einem", "drafted": ["kleinen", "Haus", "in", "der"], "kept": 2, "added": "nahe"}
 FULL_ROUND = {"before": "start", "drafted": ["Mein", "Bruder", "lebt", "in"], "kept": 4, "added": "einem"}
 
-# The pocket pair's target, from its configuration, in float32; and a source of three words and EOS.
-TARGET = {"num_decoder_layers": 12, "num_heads": 4, "d_kv": 64, "bytes": 4}
-SOURCE = ["My", "brother", "lives", "</s>"]
+# Chapter 1's text as the target reads it. Chapter 2's wrong guess, the target's second likeliest token at its place.
+SOURCE = {"tokens": 17, "words": ["My", "brother", "…", "</s>"]}
+WRONG = {"before": "start", "drafted": ["Mein", "Bruder", "wohnt", "in"], "at": 3, "wanted": "lebt"}
 
 # Chapter 0's text: its tokens, and what each round drafted; c and v(4) as recorded for chapter 12, without compiling.
 RECORDED = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))["costs"]["eager"]
 BILL = {"tokens": 39, "drafted": [4] * 9, "c": RECORDED["c"], "v": RECORDED["v"]["4"]}
 
-# One position, the same at every place of a round: three tokens, and a residual with two of them.
+# Chapter 3's toy, here the same at every place of a round: three tokens, and a residual with two of them.
 TOKENS = ["und", "aber", "oder"]
 P = [Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)]
-Q = [Fraction(1, 3), Fraction(2, 3), Fraction(0)]
-
-# Passes of the pocket pair's target over n positions, as stored in chapter 2: two CPU cores, float32.
-PASSES = {
-    "ms": {1: 17.9, 2: 23.8, 3: 25.3, 5: 22.1, 9: 24.0, 17: 27.3, 33: 31.7},
-    "weights": 13.1e6,
-    "bytes": 4,
-    "read": 16e9,  # bytes per second
-    "compute": 136e9,  # FLOP per second
-}
+Q = [Fraction(1, 6), Fraction(5, 6), Fraction(0)]
 
 # A batch after a round: how many guesses each row kept, and what the target added (None: a kept EOS ended the row).
 BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual"), "C": (2, None)}}
@@ -54,14 +45,26 @@ BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual
 # The modules, from the ground up, as the page about them lists them (a test compares): boxes side by side, each with a
 # title and rows of modules. Those of CORE carry the ideas; the Makefile counts their lines.
 MODULES = [
-    [("numbers and rules, no model", [["checks", "texts", "sampling", "verification"], ["theory", "metrics"]])],
     [
         (
-            "a model and what it reads",
-            [["decoder", "settings", "adjustment", "selfcheck"], ["inputs", "prompts", "models", "loading"]],
+            "numbers and rules, no model",
+            [["checks", "texts", "sampling", "verification"], ["block", "coupling", "theory", "metrics"]],
         )
     ],
-    [("drafting/", [["base", "model"]]), ("fast/", [["narrow", "buffers", "compile"]])],
+    [
+        (
+            "a model and what it needs",
+            [
+                ["decoder", "settings", "adjustment", "selfcheck"],
+                ["inputs", "prompts", "models", "checkpoint"],
+                ["loading", "memory"],
+            ],
+        )
+    ],
+    [
+        ("drafting/", [["base", "model", "copies"], ["wrapper", "chain", "stops"], ["schedules", "head"]]),
+        ("fast/", [["narrow", "buffers"], ["compile"]]),
+    ],
     [("the loops and their record", [["record", "generation"]])],
     [("measured", [["costs"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
@@ -175,14 +178,10 @@ class Drawing:
             self.path(along((middle - reach, base - 6), (middle + reach, base - 6)), "ink")
 
     def underline(self, x0: float, x1: float, y: float, kind: str) -> None:
-        if kind == "residual":
-            waves = max(2, round((x1 - x0) / 9))
-            half = (x1 - x0) / waves / 2
-            d = along((x0, y)) + f"q{number(half / 2)} -4 {number(half)} 0" + f"t{number(half)} 0" * (2 * waves - 1)
-        else:
-            levels = (y - 1.5, y + 2.0) if kind == "bonus" else (y,)
-            d = "".join(along((x0, level), (x1, level)) for level in levels)
-        self.path(d, f"{kind}-edge" + " dots" * (kind == "target"))
+        levels = (y - 1.5, y + 2.0) if kind == "bonus" else (y,)
+        d = "".join(along((x0, level), (x1, level)) for level in levels)
+        also = {"target": " dots", "residual": " dash"}.get(kind, "")
+        self.path(d, f"{kind}-edge{also}")
 
     def svg(self) -> str:
         title, desc = f"{self.name}-title", f"{self.name}-desc"
@@ -207,9 +206,10 @@ def a_round() -> Drawing:
     new = kept + 1
     d = Drawing(
         "round",
-        372,
+        412,
         f"A round: one pass of the target checks {spelled(len(drafted))} guesses, keeps {spelled(kept)} and corrects "
-        f"the next. That makes {spelled(new)} tokens.",
+        f"the next. That makes {spelled(new)} tokens. An arrow leads one place to the right: the target reads a token "
+        "and judges the guess after it.",
         f"One pass gives {spelled(new)} tokens. After “{before}” the draft guesses {', '.join(drafted)}, one by one. "
         f"The target looks at all of them in one wide pass. It keeps {' and '.join(drafted[:kept])}, strikes out "
         f"“{drafted[kept]}” and writes “{added}” in its place. The guess after it, “{drafted[-1]}”, falls away.",
@@ -226,15 +226,15 @@ def a_round() -> Drawing:
         d.path(f"M{x[i] - 9} 61l5 5l-5 5")
     for middle in mid:
         d.arrow((middle, 90), (middle, 110))
-    d.rect(x[0], 114, x[-1] + width - x[0], 46, "target full", r=9)
-    d.text(WIDTH / 2, 143, "the target looks at all of them in one wide pass", "middle white")
-    out, low = 184, 254  # where a struck token stands, and where the new text
-    d.chip(x[0], low, width, before, "settled")
-    for i in range(kept + 1):
-        d.arrow((mid[i], 164), (mid[i], low - 4))
+    d.rect(x[0], 114, x[-1] + width - x[0], 66, "target full", r=9)
+    d.text(WIDTH / 2, 141, "the target scores all of them in one wide pass", "middle white")
+    d.text(WIDTH / 2, 167, "under each token: what should come next?", "middle white small")
+    out, low = 224, 294  # where a struck token stands, and where the new text
     for i, word in enumerate(drafted[:kept], 1):
+        d.arrow((mid[i - 1], 184), (mid[i] - 8, low - 4))
         d.chip(x[i], low, width, word, "accepted")
-    d.arrow((mid[new], 164), (mid[new], out - 4))
+    d.chip(x[0], low, width, before, "settled")
+    d.arrow((mid[kept], 184), (mid[new] - 8, out - 4))
     d.chip(x[new], out, width, drafted[kept], "refused")
     d.arrow((mid[new], out + 44), (mid[new], low - 4))
     d.chip(x[new], low, width, added, "residual")
@@ -243,7 +243,8 @@ def a_round() -> Drawing:
         d.rect(x[i], out + 4, width - 4, 40, "bare line dash", r=9)
         d.text(mid[i] - 2, out + 30, word, "middle soft")
         d.parts.append("</g>")
-        d.text(mid[i], low + 26, "falls away", "small soft middle")
+        d.text(mid[i], low + 18, "falls away,", "small soft middle")
+        d.text(mid[i], low + 40, "not used", "small soft middle")
     d.text((mid[1] + mid[kept]) / 2, low + 62, "kept", "small middle")
     d.text(mid[new], low + 62, "corrected", "small middle")
     d.bracket(x[1], x[new] + width, low + 72)
@@ -252,56 +253,66 @@ def a_round() -> Drawing:
 
 
 def two_caches() -> Drawing:
-    per_token = 2 * math.prod(TARGET.values())  # a key and a value in every layer
-    grows = f"{number(per_token / 1024)} KiB"
+    written, newest = [FULL_ROUND["before"], *FULL_ROUND["drafted"][:1]], FULL_ROUND["drafted"][1]
+    comes = FULL_ROUND["drafted"][2]
     d = Drawing(
         "two_caches",
-        332,
-        f"The encoder runs once. The decoder runs for every token, and only its own cache grows: {grows} per token in "
-        "the pocket pair’s target.",
-        "Of the two KV caches only the decoder’s own grows. Left: the encoder runs once. It reads the source, and the "
-        "keys and values made from its output fill a cache that never changes. Right: the decoder runs for every "
-        f"token. It is fed the newest token, reads both caches, adds one entry of {grows} to its own, and gives the "
-        "next token, which is fed next.",
+        402,
+        "The encoder runs once, the decoder once for every token. Of the decoder’s two caches one grows with the text. "
+        "The other is made at the first step and never changes.",
+        "Of the two KV caches only that of the text grows. Left: the encoder runs once and gives a vector for each of "
+        f"the {SOURCE['tokens']} source tokens. Right: the decoder runs for every token. It is now fed “{newest}” and "
+        f"gives “{comes}”, which is fed next. Below it are its two caches, and it reads both at every step. That of "
+        f"the text has an entry for {', '.join(written)} and {newest}, the newest, and room for more. That of the "
+        "source was made from the encoder’s vectors at the first step, and never changes.",
     )
-    side, right, cell = 232, RIGHT - 232, 55
-    widths = [38, 76, 52, 50]
-    lefts = [LEFT + sum(widths[:i]) + 5 * i for i in range(4)]
-    d.text(LEFT, 30, "the source", "small soft")
-    for x, width, word in zip(lefts, widths, SOURCE):
-        d.chip(x, 42, width, word, "settled", 36, "small")
-        d.arrow((x + width / 2, 82), (x + width / 2, 102))
-        d.arrow((x + width / 2, 170), (x + width / 2, 206))
-        d.rect(x, 210, width, 40, "wash line", r=4)
-        d.text(x + width / 2, 236, "K V", "small soft middle")
-    for x, name, runs in ((LEFT, "encoder", "runs once"), (right, "decoder", "runs for every token")):
-        d.rect(x, 106, side, 60, "target full", r=9)
-        d.text(x + side / 2, 131, name, "middle white bold")
-        d.text(x + side / 2, 154, runs, "middle white small")
-    d.chip(right, 42, 100, "Bruder", "settled", 36)
-    d.chip(RIGHT - 100, 42, 100, "lebt", "target", 36)
-    d.arrow((right + 50, 82), (right + 50, 102))
-    d.arrow((RIGHT - 50, 102), (RIGHT - 50, 82))
-    d.arrow((RIGHT - 104, 60), (right + 104, 60))
-    d.text(right + side / 2, 30, "fed next", "small soft middle")
-    for i, look in enumerate(("wash line", "wash line", "wash ink thick", "bare line dash")):
-        x = right + 59 * i
-        d.rect(x, 210, cell, 40, look, r=4)
-        if look.startswith("wash"):
-            d.text(x + cell / 2, 236, "K V", "small middle" + " soft" * (look == "wash line"))
-        if look == "wash line":
-            d.arrow((x + cell / 2, 206), (x + cell / 2, 170))
-        if look == "wash ink thick":
-            d.arrow((x + cell / 2, 170), (x + cell / 2, 206))
-            d.text(x + cell / 2 + 10, 194, "adds", "small")
-    d.arrow((lefts[-1] + widths[-1] + 4, 230), (280, 230), (280, 136), (right - 4, 136))
-    d.text(280, 122, "reads", "small middle")
-    for x, name, fate in (
-        (LEFT, "KV cache of the source", "never changes"),
-        (right, "KV cache of the text", f"+ {grows} per token"),
+    left, right, side = 204, 268, RIGHT - 268
+
+    def row_of(x, widths) -> list[tuple[float, int]]:
+        return list(zip(accumulate((width + 5 for width in widths), initial=x), widths))
+
+    def cells(x, y, words, widths) -> None:
+        for (start, width), word in zip(row_of(x, widths), words):
+            look = "wash ink thick" if word == newest else "wash line" if word else "bare line dash"
+            d.rect(start, y, width, 36, look, r=4)
+            if word:
+                d.text(start + width / 2, y + 24, word, "small middle" + " bold" * (word == newest))
+
+    d.text(LEFT, 30, f"the source: {SOURCE['tokens']} tokens", "small")
+    for (x, width), word in zip(row_of(LEFT, [38, 74, 26, 51]), SOURCE["words"]):
+        d.chip(x, 44, width, word, "settled", 36, "small")
+        d.arrow((x + width / 2, 84), (x + width / 2, 104))
+        d.arrow((x + width / 2, 172), (x + width / 2, 192))
+        d.rect(x, 196, width, 36, "wash line", r=4)
+    d.text(LEFT, 258, "a vector for each", "small")
+    for x, wide, name, runs in (
+        (LEFT, left, "encoder", "runs once"),
+        (right, side, "decoder", "runs for every token"),
     ):
-        d.text(x, 284, name, "small")
-        d.text(x, 310, fate, "bold")
+        d.rect(x, 108, wide, 60, "target full", r=9)
+        d.text(x + wide / 2, 133, name, "middle white bold")
+        d.text(x + wide / 2, 156, runs, "middle white small")
+    fed, out = right + 60, RIGHT - 60
+    d.text(fed, 30, "fed now", "small middle")
+    d.text(out, 30, "fed next", "small middle")
+    d.chip(fed - 50, 44, 100, newest, "settled", 36)
+    d.chip(out - 50, 44, 100, comes, "settled", 36)
+    d.arrow((fed, 84), (fed, 104))
+    d.arrow((out, 104), (out, 84))
+    d.rect(right, 208, side, 180, "bare line", r=9)
+    d.arrow((fed, 172), (fed, 204))
+    d.text(fed + 10, 194, "adds", "small")
+    d.arrow((out, 204), (out, 172))
+    d.text(out - 10, 194, "reads all", "small end")
+    d.text(right + 12, 232, "KV cache of the text:", "small")
+    d.text(RIGHT - 12, 232, "grows", "small bold end")
+    cells(right + 12, 244, [*written, newest, ""], [54, 54, 84, 44])
+    d.text(right + 12, 318, "KV cache of the source:", "small")
+    d.text(RIGHT - 12, 318, "fixed", "small bold end")
+    cells(right + 12, 330, SOURCE["words"], [50, 86, 36, 64])
+    d.arrow((80, 268), (80, 348), (right + 8, 348))
+    d.text(90, 312, "at the first step:", "small")
+    d.text(90, 336, "keys and values", "small")
     return d
 
 
@@ -310,29 +321,49 @@ def causal_mask() -> Drawing:
     old, newest = len(words) - 1, words[-1]
     d = Drawing(
         "causal_mask",
-        298,
+        342,
         "A new token adds one row. No earlier row looks at it, so what the cache holds of them stays right.",
         f"No earlier row looks at the new token. The causal mask has a row and a column for each of "
-        f"{spelled(len(words))} tokens, and a row may look at its own token and at earlier ones: the lower left "
-        f"triangle. The new token, “{newest}”, adds a row that looks at everything, and a column that is empty above "
-        "it. So nothing that was computed for the earlier rows changes, and their keys and values stay in the cache.",
+        f"{spelled(len(words))} tokens, and a row may look at its own token and at earlier ones: the filled cells, the "
+        f"lower left triangle. The new token, “{newest}”, adds a row that looks at everything, and a column that is "
+        "empty above it. So nothing that was computed for the earlier rows changes, and their keys and values stay in "
+        "the cache.",
     )
-    x0, y0, w, h = 90, 68, 60, 42
-    d.text(x0 + 4, 26, "each row may look at", "small soft")
+    x0, y0, w, h = 84, 46, 64, 44
     for i, word in enumerate(words):
         look = "bold" if i == old else ""
         d.text(x0 + w * i + w / 2, y0 - 12, word, f"small middle {look}".strip())
         d.text(x0 - 10, y0 + h * i + h / 2 + 6, word, f"small end {look}".strip())
         for j in range(len(words)):
-            edge = ("ink" if j == old else "line") + " dash" if j > i else "ink thick" if i == old else "line"
-            d.rect(x0 + w * j + 3, y0 + h * i + 3, w - 6, h - 6, ("bare " if j > i else "wash ") + edge, r=4)
-    x, end = x0 + w * len(words) + 6, y0 + h * old
+            seen = "bare line dash" if j > i else "wash ink thick" if i == old else "wash line"
+            d.rect(x0 + w * j + 3, y0 + h * i + 3, w - 6, h - 6, seen, r=4)
+    x, end = x0 + w * len(words) + 4, y0 + h * old
     d.brace(x, y0 + 4, end - 6)
-    lines = ("in the cache:", "they don’t", f"look at “{newest}”,", "so they stay")
-    for i, line in enumerate(lines):
-        d.text(x + 20, y0 + h * old / 2 - 28 + 24 * i, line, "small")
-    d.text(x + 20, end + h / 2 + 6, "new row", "small bold")
+    for i, line in enumerate(("none of them", f"looks at “{newest}”:", "they stay right")):
+        d.text(x + 14, y0 + h * old / 2 - 16 + 24 * i, line, "small")
+    d.text(x + 14, end + h / 2 + 6, "the new row", "small bold")
+    low = y0 + h * len(words) + 24
+    for left, look, says in ((x0 + 3, "wash line", "the row looks here"), (x0 + 243, "bare line dash", "not here")):
+        d.rect(left, low, 36, 28, look, r=4)
+        d.text(left + 46, low + 20, says, "small")
     return d
+
+
+def rows_of_a_pass(d: Drawing, fed: list[str]) -> tuple[list[float], list[float], int]:
+    """The upper half of a picture: the tokens go in, and a row comes out under each. Where the columns are."""
+    width, step, gamma = 82, 89, len(fed) - 1
+    x = [LEFT + step * i for i in range(gamma + 2)]
+    mid = [left + width / 2 for left in x]
+    d.text(LEFT, 30, "last token so far", "small soft")
+    d.text((x[2] + x[gamma] + width) / 2, 30, f"{spelled(gamma)} guesses", "middle")
+    for i, word in enumerate(fed):
+        d.chip(x[i], 44, width, word, "draft" if i else "settled")
+        d.arrow((mid[i], 88), (mid[i], 108))
+    d.rect(x[0], 112, x[gamma] + width - x[0], 64, "target full", r=9)
+    d.text((x[0] + x[gamma] + width) / 2, 138, "one pass of the target", "middle white")
+    for i in range(gamma + 1):
+        d.text(mid[i], 164, f"row {i}", "middle white small")
+    return x, mid, width
 
 
 def rows_and_guesses() -> Drawing:
@@ -349,19 +380,8 @@ def rows_and_guesses() -> Drawing:
         f"Row 0, under “{before}”, judges guess 1, {drafted[0]}, and so on. Row {gamma}, under the last guess, judges "
         f"none and gives the bonus, {bonus}.",
     )
-    width, step = 82, 89
-    x = [LEFT + step * i for i in range(gamma + 2)]
-    mid = [left + width / 2 for left in x]
-    d.text(LEFT, 30, "last token so far", "small soft")
-    d.text((x[2] + x[gamma] + width) / 2, 30, f"{spelled(gamma)} guesses", "middle")
-    d.chip(x[0], 44, width, before, "settled")
-    for i, word in enumerate(drafted, 1):
-        d.chip(x[i], 44, width, word, "draft")
-    d.rect(x[0], 112, x[gamma] + width - x[0], 64, "target full", r=9)
-    d.text((x[0] + x[gamma] + width) / 2, 138, "one pass of the target", "middle white")
+    x, mid, width = rows_of_a_pass(d, [before, *drafted])
     for i in range(gamma + 1):
-        d.arrow((mid[i], 88), (mid[i], 108))
-        d.text(mid[i], 164, f"row {i}", "middle white small")
         d.arrow((mid[i], 180), (mid[i + 1] - 8, 240))
     d.text(mid[0], 272, "judges", "small soft middle")
     for i, word in enumerate(drafted, 1):
@@ -369,6 +389,140 @@ def rows_and_guesses() -> Drawing:
         d.text(mid[i], 308, f"guess {i}", "middle small")
     d.chip(x[-1], 246, width, bonus, "bonus")
     d.text(mid[-1], 308, "bonus", "middle small bold")
+    return d
+
+
+def caches_all_kept() -> Drawing:
+    before, drafted, kept, added = FULL_ROUND.values()
+    d = Drawing(
+        "caches_all_kept",
+        390,
+        f"All guesses are kept. The target’s cache holds everything but the newest token, “{added}”. The draft’s lacks "
+        f"“{drafted[-1]}”, too: nobody fed it its own last guess.",
+        "After full acceptance the draft’s cache is one short. Three strips of the same positions. The target’s cache: "
+        f"{before}, {', '.join(drafted)}, all fed in this round, and all stay. The draft’s cache: the same without its "
+        f"last guess, “{drafted[-1]}”, which is missing. The new text: the same words and the bonus, {added}, which is "
+        f"in neither cache. A line behind “{drafted[-1]}” is where both caches may end.",
+    )
+    strips(d, [before], 0, 0, drafted, kept, (added, "bonus"), 18 + 75 // 2)
+    return d
+
+
+def caches_refused() -> Drawing:
+    _, earlier, _, _ = FULL_ROUND.values()
+    last, drafted, kept, added = ROUND.values()
+    before = [*earlier[-2:], last]
+    d = Drawing(
+        "caches_refused",
+        390,
+        f"A guess is refused. What was fed behind “{drafted[kept - 1]}” is taken back, and both caches end at the same "
+        f"place. (“{earlier[-1]}” was the draft’s catch-up.)",
+        "After a refusal both caches end at the same place. Three strips of the same positions, the earlier ones left "
+        f"out. The target’s cache held {' and '.join(before[:-1])}; fed now are {last} and the guesses "
+        f"{', '.join(drafted)}. The last two are struck out and taken back. The draft’s cache held {before[0]}; fed "
+        f"now are {', '.join([*before[1:], *drafted[:-1]])}, and the last of them is taken back. The new text ends "
+        f"with {', '.join(drafted[:kept])} and the correction, {added}, which is in neither cache.",
+    )
+    strips(d, before, len(before) - 1, len(before) - 2, drafted, kept, (added, "residual"), 18)
+    return d
+
+
+def strips(d, before, big, small, drafted, kept, added, x0) -> None:
+    """Both caches before they go back, `big` and `small` of them filled before the round, and the text it leaves."""
+    fed, known, (y0, y1, y2) = [*before, *drafted], len(before) + kept, (44, 132, 256)
+    step, width = 75, 71
+
+    def cell(i, y, kind) -> None:
+        if kind in ("fed", "missing"):
+            x, look = x0 + step * i, "wash ink thick" if kind == "fed" else "bare ink dash"
+            d.rect(x, y, width, 40, look, r=9)
+            d.text(x + width / 2, y + 26, fed[i] if kind == "fed" else "missing", "small middle")
+        else:
+            d.chip(x0 + step * i, y, width, fed[i], kind, size="small")
+
+    for y, name, old, end in ((y0, "target", big, len(fed)), (y1, "draft", small, len(fed) - 1)):
+        d.text(x0, y - 12, f"the {name}’s cache", "small")
+        for i in range(max(end, known)):
+            cell(i, y, "missing" if i >= end else "settled" if i < old else "fed" if i < known else "refused")
+    d.text(x0, y2 - 12, "the text", "small")
+    for i, word in enumerate(fed[:known]):
+        d.chip(x0 + step * i, y2, width, word, "settled" if i < len(before) else "accepted", size="small")
+    d.chip(x0 + step * known, y2, width, *added, size="small")
+    line = x0 + step * known - 2
+    d.path(along((line, y0 - 8), (line, y2 + 48)), "ink thick")
+    d.text(line - 8, 202, "both keep what is left of this line:", "small end")
+    d.text(line - 8, 224, "len(text) − 1 positions", "small bold end")
+    x, keys = LEFT, [("fed now", "wash ink thick", 138)]
+    if big:
+        keys = [("there before", "wash line", 180), *keys, ("fed, then taken back", "bare line dash", 0)]
+    for name, look, wide in keys:
+        d.rect(x, 346, 26, 26, look, r=5)
+        if "dash" in look:
+            d.path(along((x + 5, 359), (x + 21, 359)), "ink")
+        d.text(x + 34, 365, name, "small")
+        x += wide
+
+
+def hole() -> Drawing:
+    before, drafted, _, added = FULL_ROUND.values()
+    words, lost = [before, *drafted, added], drafted[-1]
+    d = Drawing(
+        "hole",
+        306,
+        f"Without the catch-up the draft reads another text: “{lost}” is missing, and “{added}” takes its place.",
+        f"Without the catch-up the draft reads another text. Three strips. The text: {', '.join(words)}. The draft’s "
+        f"cache with the catch-up: the same words at the same places, the last two fed together. The draft’s cache "
+        f"without it: {', '.join(words[:-2])}, and then {added} at the place of “{lost}”. Every later token comes one "
+        "place too early.",
+    )
+    step, width, x0 = 89, 83, 16
+    for y, name, shown, new in (
+        (44, "the text", words, []),
+        (132, "the draft has read, with the catch-up", words, words[-2:]),
+        (220, "and without", [*words[:-2], added], [added]),
+    ):
+        d.text(x0, y - 12, name, "small")
+        for i, word in enumerate(shown):
+            look = "wash ink thick" if word in new and i >= len(words) - 2 else "wash line"
+            d.rect(x0 + step * i, y, width, 40, look, r=9)
+            d.text(x0 + step * i + width / 2, y + 26, word, "small middle")
+    d.rect(x0 + step * (len(words) - 1), 220, width, 40, "bare ink dash", r=9)
+    d.text(x0 + step * (len(words) - 1) + width / 2, 246, "?", "small middle")
+    d.text(RIGHT, 290, f"“{lost}” is not in this cache, and it still claims six positions", "small end")
+    return d
+
+
+def wrong_guess() -> Drawing:
+    before, drafted, at, wanted = WRONG.values()
+    wrong, last, judge = drafted[at - 1], len(drafted), at - 1
+    d = Drawing(
+        "wrong_guess",
+        420,
+        f"Guess {at} is wrong. Row {judge} judges it without having seen it, and is good. Rows {at} and later saw it "
+        "and are spoiled.",
+        "One wrong guess spoils its own row and those after it, but not the row that judges it. The target is fed "
+        f"“{before}” and the guesses {', '.join(drafted)}, of which guess {at}, “{wrong}”, is wrong. Rows 0 to {judge} "
+        f"did not see it: they keep {' and '.join(drafted[:judge])}, and row {judge} strikes out “{wrong}” and wants "
+        f"“{wanted}”. Rows {at} to {last} saw “{wrong}”, and what they say is of no use.",
+    )
+    x, mid, width = rows_of_a_pass(d, [before, *drafted])
+    for i in range(at):
+        d.arrow((mid[i], 180), (mid[i + 1] - 8, 240))
+    for i, word in enumerate(drafted[:judge], 1):
+        d.chip(x[i], 246, width, word, "accepted")
+    d.chip(x[at], 246, width, wrong, "refused")
+    d.arrow((mid[at], 288), (mid[at], 302))
+    d.chip(x[at], 306, width, wanted, "residual")
+    for i in range(at, last + 1):
+        d.path(along((mid[i], 182), (mid[i + 1] - 8, 240)), "line dash")
+        d.text(mid[i + 1], 272, "?", "middle")
+    for first, end, lines in (
+        (1, at, (f"rows 0 to {judge} did not", f"see “{wrong}”: good")),
+        (at + 1, last + 1, (f"rows {at} and {last}", "did: spoiled")),
+    ):
+        d.bracket(x[first], x[end] + width, 354)
+        for y, line in zip((378, 400), lines):
+            d.text((x[first] + x[end] + width) / 2, y + 4, line, "small middle")
     return d
 
 
@@ -384,7 +538,7 @@ def bill() -> Drawing:
     )
     d = Drawing(
         "bill",
-        330,
+        386,
         f"{tokens} tokens, to scale: {fewer:.1f} times fewer passes of the target, but only {faster:.1f} times faster. "
         f"On the machine recorded in chapter 12, a guess takes {c:.2f} of a plain step, and a wide pass {v:.2f}.",
         f"{fewer:.1f} times fewer passes make this text only {faster:.1f} times faster. A time line in plain steps, "
@@ -401,25 +555,34 @@ def bill() -> Drawing:
             d.rect(LEFT + unit * start, y, unit * (end - start) - gap, high, look)
         return [LEFT + unit * end for end in ends]
 
-    d.text(LEFT, 30, f"plain: {tokens} target steps")
-    lane(42, [(1.0, "target full")] * tokens, 1.5)
-    d.text(LEFT, 110, f"speculative: {rounds}")
+    d.text(LEFT, 32, f"{fewer:.1f} times fewer passes, only {faster:.1f} times faster", "bold")
+    for x, look, words in (
+        (LEFT, "target full", "a pass of the target"),
+        (LEFT + 210, "draft full", "a guess of the draft"),
+    ):
+        d.rect(x, 51, 16, 16, look)
+        d.text(x + 24, 65, words, "small")
+    d.text(LEFT, 108, f"plain: {tokens} target steps")
+    lane(118, [(1.0, "target full")] * tokens, 1.5)
+    d.text(LEFT, 184, f"speculative: {rounds}")
     steps = [step for n, pass_ in zip(drafted, wide) for step in [(c, "draft full")] * n + [(pass_, "target full")]]
-    *_, end = lane(122, steps, 1.0)
-    d.text(end + 12, 146, f"{faster:.1f} times faster", "bold")
-    d.text(LEFT, 190, f"the same, sorted: {time:.1f} steps’ time")
+    *_, end = lane(194, steps, 1.0)
+    d.text(end + 12, 217, f"{time:.1f} steps’ time", "small")
+    d.text(LEFT, 260, "the same time, sorted")
     parts = [
-        (float(passes), "target full", "passes", "white"),
-        (sum(wide) - passes, "target target-edge", "wider", ""),
-        (guesses * c, "draft full", "guesses", "black"),
-        (tokens - time, "bare line dash", "saved", ""),
+        (float(passes), "target full", f"{passes} passes", "white", ("one step", "each")),
+        (sum(wide) - passes, "target target-edge", "", "", (f"extra: {spelled(gamma + 1)}", "places wide")),
+        (guesses * c, "draft full", f"{guesses} guesses", "black", (f"{c:.2f} of a", "step each")),
+        (tokens - time, "bare line dash", "saved", "", ()),
     ]
-    ends = lane(202, [part[:2] for part in parts], 2.0)
-    for (x0, x1), (width, _, word, look) in zip(pairwise(ends), parts):
-        d.text((x0 + x1) / 2, 225, word, f"middle small {look}".strip())
-        d.text((x0 + x1) / 2, 259, number(round(width, 1)), "middle small")
-    d.bracket(LEFT, ends[1] - 2, 270)
-    d.text(LEFT, 304, f"if only passes were paid for: {fewer:.1f} times faster", "bold")
+    ends = lane(270, [part[:2] for part in parts], 2.0)
+    for (x0, x1), (width, _, word, look, why) in zip(pairwise(ends), parts):
+        middle = (x0 + x1) / 2
+        if word:
+            d.text(middle, 293, word, f"middle small {look}".strip())
+        d.text(middle, 326, number(round(width, 1)), "middle small bold")
+        for i, line in enumerate(why):
+            d.text(middle, 348 + 21 * i, line, "middle small soft")
     return d
 
 
@@ -447,8 +610,8 @@ def tree() -> Drawing:
     d = Drawing(
         "tree",
         510,
-        "All ways in which a round of two guesses can go. Those that begin with the same word add up to p: "
-        f"{fractions(sums.values())}.",
+        "All ways in which a round of two guesses can go, if p and q are the same at both places. Those that begin "
+        f"with the same word add up to p: {fractions(sums.values())}. A bonus may be any word.",
         f"The chances of a round’s ends add up to p. p is ({fractions(P)}), q is ({fractions(Q)}), and the tree has "
         f"{spelled(len(ends))} ends. A guess is kept with the chance min(p, q). It is corrected to a word where p is "
         "above q, with the chance p − q, and then the round is over. After two kept guesses a bonus follows. "
@@ -458,11 +621,13 @@ def tree() -> Drawing:
     first, second, bonus, wide, row, small = 82, 232, 334, 84, 36, 30
     d.text(LEFT, 28, f"p: {fractions(P)}")
     d.text(LEFT, 54, f"q: {fractions(Q)}")
+    d.chip(362, 20, 70, "kept", "accepted", small, "small")
+    d.chip(440, 20, 104, "corrected", "residual", small, "small")
     for x, words, look in (
         (first + wide / 2, "token 1", "middle"),
         (second + wide / 2, "token 2", "middle"),
         (462, "chance", "end"),
-        (RIGHT, "sum = p", "end"),
+        (RIGHT, "sum", "end"),
     ):
         d.text(x, 92, words, f"small soft {look}")
     y, heights, spans = 120, [], {}
@@ -476,7 +641,7 @@ def tree() -> Drawing:
                 d.path(f"M{second + wide} {y}H{bonus}")
                 d.chip(bonus, y - small / 2, 74, "bonus", "bonus", small, "small")
             else:
-                d.path(f"M{second + wide + 8} {y}H402", "line dash")
+                d.text(second + wide + 14, y + 6, "over", "small soft")
             d.text(462, y + 6, str(chance * second_chance), f"leaf {word} end")
             y += row
         height = (top + y - row) // 2 if seconds else y
@@ -504,112 +669,47 @@ def tree() -> Drawing:
 
 
 def overlap() -> Drawing:
-    kept, left = [min(p, q) for p, q in zip(P, Q)], [max(p - q, Fraction(0)) for p, q in zip(P, Q)]
+    kept, lacks = [min(p, q) for p, q in zip(P, Q)], [max(p - q, Fraction(0)) for p, q in zip(P, Q)]
+    scaled = ", ".join(f"{word} {more / sum(lacks)}" for word, more in zip(TOKENS, lacks) if more)
 
     def total(values) -> str:
         return " + ".join(str(value) for value in values if value) + f" = {sum(values)}"
 
     d = Drawing(
         "overlap",
-        414,
-        f"What p and q share is kept: α = {sum(kept)}. What is left of p is the residual: a refused guess is replaced "
-        "from there.",
-        f"What p and q share is α = {sum(kept)}. Two outlines over three words: p is ({fractions(P)}), q is "
-        f"({fractions(Q)}). The area under both is kept: {total(kept)}. Where q rises above p, guesses are refused. "
-        f"Where p rises above q, something is left of p, the residual: {total(left)}, as much as was refused.",
+        456,
+        f"What p and q share is kept: α = {sum(kept)}. What p has and q lacks is missing. Scaled to sum to 1 it is the "
+        "residual, and a refused guess is replaced from there.",
+        f"What p and q share is α = {sum(kept)}. A bar for each of three words: grey frames are p ({fractions(P)}), "
+        f"amber lines are q ({fractions(Q)}). What is below both is kept: {total(kept)}. Where q rises above p, "
+        f"guesses are refused. Where p rises above q, something is missing: {total(lacks)}, as much as was refused. "
+        f"Scaled to sum to 1 that is the residual: {scaled}.",
     )
-    base, scale, wide, step = 290, 378, 112, 176
-    for i, (word, p, q, both, more) in enumerate(zip(TOKENS, P, Q, kept, left)):
-        x, top_p, top_q = 20 + step * i, base - int(scale * p), base - int(scale * q)
+    base, scale, wide, step = 318, 336, 92, 158
+    d.text(LEFT, 26, "probability", "small soft")
+    d.path(along((62, 40), (62, base), (RIGHT, base)))
+    for tick in (Fraction(0), Fraction(1, 3), Fraction(2, 3)):
+        y = base - int(scale * tick)
+        d.path(along((56, y), (62, y)))
+        d.text(48, y + 6, str(tick), "small soft end")
+    for i, (word, p, q, both, more) in enumerate(zip(TOKENS, P, Q, kept, lacks)):
+        x, top_p, top_q = 76 + step * i, base - int(scale * p), base - int(scale * q)
         middle, low = x + wide / 2, base - int(scale * both)
-        areas = [("kept", both, low, base, "accepted"), ("left of p", more, top_p, low, "residual")]
-        areas += [("refused", max(q - p, Fraction(0)), top_q, low, "bare")]
+        areas = [("kept", both, low, base, "accepted"), ("missing", more, top_p, low, "residual")]
+        areas += [("refused", max(q - p, Fraction(0)), top_q, low, "bare draft-edge dash")]
         for words, share, top, bottom, look in areas:
             if share:
                 d.rect(x, top, wide, bottom - top, look)
                 d.text(middle, (top + bottom) / 2 - 4, words, "small middle")
                 d.text(middle, (top + bottom) / 2 + 19, str(share), "middle")
         d.path(f"M{x} {base}V{top_p}H{x + wide}V{base}", "target-edge thick")
-        sides = f"V{top_q}H{x + wide - 5}V{base}" if q else f"H{x + wide - 5}"
-        d.path(f"M{x + 5} {base}{sides}", "draft-edge thick")
-        d.text(x + wide + 8, top_p + 6, f"p {p}", "small")
-        d.text(x + wide + 8, top_q + 6, f"q {q}", "small")
-        d.text(middle, base + 30, word, "middle bold")
-    d.text(LEFT, base + 76, f"kept: {total(kept)} = α")
-    d.text(LEFT, base + 104, f"left of p: {total(left)}, the residual")
-    return d
-
-
-def roofline() -> Drawing:
-    ms, weights = PASSES["ms"], PASSES["weights"]
-    reading = 1e3 * weights * PASSES["bytes"] / PASSES["read"]
-    arithmetic = {n: 1e3 * 2 * weights * n / PASSES["compute"] for n in ms}
-    one, few, most = min(ms), 5, max(ms)
-    shares = {n: (reading / ms[n], arithmetic[n] / ms[n], 1 - (reading + arithmetic[n]) / ms[n]) for n in (one, few)}
-    price = f"{ms[few] / ms[one]:.2f}"
-
-    def split(n) -> str:
-        read, work, rest = map(percent, shares[n])
-        return f"n = {n}: reading {read}, arithmetic {work}, everything else {rest}"
-
-    d = Drawing(
-        "roofline",
-        526,
-        f"On two CPU cores, {spelled(few)} positions cost {price} times as much as one: they share the reading, and "
-        "everything else, which is most of the time here.",
-        f"{spelled(few).capitalize()} positions cost {price} times as much as one. Above, the time of a pass over n "
-        f"positions, both axes logarithmic. Free extra positions would keep it at {ms[one]} ms; at full price it would "
-        f"be n times that. Measured, it is {ms[few]} ms at n = {few} and {ms[most]} at n = {most}, near the free line. "
-        f"The roofline, the larger of reading and arithmetic, lies far below, at {reading:.1f} ms, and rises from n = "
-        f"{math.ceil(reading / arithmetic[one])} on. Below, two bars split the time, as if reading and "
-        f"arithmetic took turns. {split(one)}. {split(few)}.",
-    )
-    x0, x1, low, high = 64, RIGHT, 280, 38
-
-    def at(n, time) -> tuple[float, float]:
-        rise = math.log(time / 2) / math.log(700 / 2)
-        return x0 + 10 + (x1 - x0 - 24) * math.log(n) / math.log(most), low - (low - high) * rise
-
-    d.path(along((x0, high), (x0, low), (x1, low)))
-    d.text(x0 - 8, 28, "ms", "small soft end")
-    for tick in (3, 10, 30, 100, 300):
-        _, y = at(one, tick)
-        d.path(along((x0, y), (x0 + 6, y)))
-        d.text(x0 - 8, y + 6, str(tick), "small soft end")
-    for n in ms:
-        x, _ = at(n, 2)
-        d.path(along((x, low), (x, low - 6)))
-        d.text(x, low + 22, str(n), "small soft middle")
-    d.text(x1, low + 48, "n, positions in one pass", "small soft end")
-    d.path(along(at(one, ms[one]), at(most, ms[one])), "line dash")
-    d.path(along(at(one, ms[one]), at(most, ms[one] * most)), "line dash")
-    ridge = reading / arithmetic[one]
-    d.path(along(at(one, reading), at(ridge, reading), at(most, arithmetic[most])))
-    d.path(along(*(at(n, time) for n, time in ms.items())), "ink thick")
-    for n, time in ms.items():
-        x, y = at(n, time)
-        d.add("circle", "dot", cx=x, cy=y, r=5)
-    for n, time, dx, dy, words, look in (
-        (few, few * ms[one], -14, 0, "full price: n times", "end"),
-        (most, ms[one], 0, 23, "free", "end"),
-        (9, ms[9], 0, -16, "measured", "bold middle"),
-        (one, reading, 4, -10, "roofline", "soft"),
-    ):
-        x, y = at(n, time)
-        d.text(x + dx, y + dy, words, look)
-    unit, deep = (RIGHT - LEFT) / ms[few], 46
-    for n, words, y in ((one, "one position", 376), (few, f"{spelled(few)} positions", 462)):
-        d.text(RIGHT, y - 10, f"{words}: {ms[n]} ms", "small end")
-        ends = list(accumulate((unit * ms[n] * share for share in shares[n]), initial=float(LEFT)))
-        for (start, end), look in zip(pairwise(ends), ("wash line", "dot", "bare line")):
-            d.rect(start, y, end - start, deep, look)
-        for i, name in ((0, "reading"), (2, "everything else")):
-            middle = (ends[i] + ends[i + 1]) / 2
-            d.text(middle, y + 20, name, "small middle")
-            d.text(middle, y + 40, percent(shares[n][i]), "small middle")
-        x = (ends[1] + ends[2]) / 2
-        d.path(along((x, y - 4), (x, y - 16), (x + 8, y - 16)))
-        d.text(x + 14, y - 10, f"arithmetic {percent(shares[n][1])}", "small")
+        d.path(along((x - 6, top_q), (x + wide + 6, top_q)), "draft-edge thick")
+        d.text(x + wide + 10, top_p + 6, f"p {p}", "small")
+        d.text(x + wide + 10, top_q + (6 if q else -4), f"q {q}", "small")
+        d.text(middle, base + 28, word, "middle bold")
+    d.text(LEFT, base + 66, f"kept: {total(kept)}, which is α")
+    d.text(LEFT, base + 94, f"missing: {total(lacks)}, as much as was refused")
+    d.text(LEFT, base + 122, f"the residual is that, scaled: {scaled}")
     return d
 
 
@@ -720,7 +820,10 @@ def chip_width(word: str) -> float:
     return 11.0 * len(word) + 16
 
 
-DRAWINGS = [a_round, two_caches, causal_mask, rows_and_guesses, bill, tree, overlap, roofline, ragged_rows, modules]
+DRAWINGS = [
+    *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, modules),
+    *(caches_all_kept, caches_refused, hole),
+]
 
 
 def embed(drawing: Drawing) -> str:

@@ -3,7 +3,10 @@
 from fractions import Fraction as F
 
 from . import checker
-from .chapter_3 import DRAWN_FROM_P, P, Q
+
+P, Q = [F(5, 10), F(3, 10), F(2, 10)], [F(2, 10), F(5, 10), F(3, 10)]
+SHARED = [min(a, b) for a, b in zip(P, Q, strict=True)]
+DRAWN_FROM_P = [s + (1 - sum(SHARED)) * a for s, a in zip(SHARED, P, strict=True)]
 
 
 @checker

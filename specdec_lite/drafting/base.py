@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import NamedTuple, Protocol
 
 import torch
@@ -27,13 +28,14 @@ class Proposal(NamedTuple):
 
 
 class Proposer(Protocol):
-    """What the loop asks of a draft.
+    """What the loop asks of a draft. A class that inherits from this one needs to write no more than `propose`.
 
     The q it reports must be the distribution that the token was drawn from. A poor q costs speed; a wrong q costs
-    exactness.
+    exactness. It remembers the text that it is at, so it serves one call at a time: each thread needs a proposer of its
+    own (a Seq2Seq, which the loop makes a proposer of, may be shared).
     """
 
-    passes: int  # forward passes so far; 0 for a draft without a model
+    passes: int = 0  # forward passes so far; 0 for a draft without a model
 
     def start(self, source: EncodedSource, texts: Sequence[Text]) -> None:
         """A new batch begins. `source.sources` is what the caller gave, `source.inputs` what the target's encoder gets.
@@ -69,15 +71,11 @@ def ask(
 ) -> Block:
     """Ask for plan[i] tokens a row. More than was asked for is cut off."""
     asked = [each or 0 for each in plan]
-    n, counts = max(asked), asked
+    counts = asked
     tokens = torch.zeros(len(texts), 0, dtype=torch.long, device=draws.device)
     probs = torch.zeros(len(texts), 0, vocab, device=draws.device)
-    if n:
-        proposal = proposer.propose(texts, asked, adjustment, draws)
-        tokens, probs = check_shapes(proposer, proposal, len(texts), vocab)
-        told = check_counts(proposer, proposal, *tokens.shape)
-        tokens, probs = tokens[:, :n], probs[:, :n]
-        counts = [min(tokens.shape[1], *both) for both in zip(told, asked)]
+    if any(asked):
+        tokens, probs, counts = listen(proposer, texts, asked, adjustment, draws, vocab)
     inside = tokens.clamp(0, vocab - 1)  # an id outside would break an index before anybody could say so
     q = torch.nn.functional.pad(probs, (0, 0, 0, 1))
     if min(counts) < tokens.shape[1]:
@@ -85,6 +83,16 @@ def ask(
         q = q.masked_fill((slots >= torch.tensor(counts, device=q.device)[:, None])[..., None], 0.0)
     counts = [None if each is None else count for each, count in zip(plan, counts)]
     return Block(inside, q, counts, type(proposer).__name__, inside != tokens)
+
+
+def listen(
+    proposer: Proposer, texts: Sequence[Text], plan: Sequence[int], adjustment: Adjustment, draws: Draws, vocab: int
+) -> Proposal:
+    """A proposer's answer, its form checked, and cut to what it was asked for; the plan is not all zeros."""
+    proposal, n = proposer.propose(texts, plan, adjustment, draws), max(plan)
+    tokens, probs = check_shapes(proposer, proposal, len(texts), vocab)
+    told = check_counts(proposer, proposal, *tokens.shape)
+    return Proposal(tokens[:, :n], probs[:, :n], [min(both) for both in zip(told, plan)])
 
 
 def check_shapes(proposer: Proposer, proposal: Proposal, rows: int, vocab: int) -> tuple[Tensor, Tensor]:
@@ -106,10 +114,14 @@ def check_counts(proposer: Proposer, proposal: Proposal, rows: int, n: int) -> l
     counts = proposal[2] if len(proposal) > 2 else None
     if counts is None:
         return [n] * rows
-    if len(counts) != rows or not all(0 <= count <= n for count in counts):
+    try:
+        told = [index(count) for count in counts]
+    except TypeError:  # no list, or no whole numbers
+        told = []
+    if len(told) != rows or not all(0 <= count <= n for count in told):
         name = type(proposer).__name__
         raise ValueError(f"{name}.propose returned counts={counts!r}: expected {rows} of them, each in 0..{n}")
-    return [int(count) for count in counts]
+    return told
 
 
 def wrong_q(block: Block) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from ..adjustment import Adjustment
 from ..checks import check_methods
 from ..decoder import EncodedSource
-from ..models import Seq2Seq, check_same_vocabulary
+from ..models import Seq2Seq, check_model, check_same_vocabulary
 from ..sampling import Draws
 from ..texts import Text, go_back, unfed
 from .base import Proposal, Proposer
@@ -19,6 +19,7 @@ class DraftModel:
     """A model as a proposer. If it shares the target's encoder, that is not run again."""
 
     def __init__(self, model: Seq2Seq):
+        check_model("model", model)
         self.model, self.cursor = model, model.cursor()
 
     @property
@@ -57,13 +58,27 @@ class DraftModel:
         go_back(self.cursor, texts)
 
 
-def as_proposer(draft: Seq2Seq | Proposer, target: Seq2Seq) -> Proposer:
-    """Wrap a draft model; let any other proposer pass."""
+def proposer_from(draft: Seq2Seq | Proposer, name: str = "draft") -> Proposer:
+    """Wrap a draft model; let any other proposer pass; refuse what is neither."""
     if isinstance(draft, Seq2Seq):
         draft = DraftModel(draft)
-    check_methods("draft", draft, ("start", "propose", "keep", "passes"), "a Seq2Seq or a Proposer")
-    if isinstance(draft, DraftModel):
-        check_same_vocabulary(target, draft.model)
-        if draft.model.device != target.device:
-            raise ValueError(f"draft is on {draft.model.device}: expected the target's device, {target.device}")
+    check_methods(name, draft, ("start", "propose", "keep", "passes"), "a Seq2Seq or a Proposer")
     return draft
+
+
+def as_proposer(draft: Seq2Seq | Proposer, target: Seq2Seq) -> Proposer:
+    """The draft as a proposer, and every model in it one that can draft for this target."""
+    proposer = proposer_from(draft)
+    for model in models_in(proposer):
+        check_same_vocabulary(target, model)
+        if model.device != target.device:
+            raise ValueError(f"draft is on {model.device}: expected the target's device, {target.device}")
+    return proposer
+
+
+def models_in(proposer: Proposer) -> Iterator[Seq2Seq]:
+    """The draft models of a proposer, and of those inside it."""
+    if isinstance(proposer, DraftModel):
+        yield proposer.model
+    for inner in getattr(proposer, "inner", ()):
+        yield from models_in(inner)

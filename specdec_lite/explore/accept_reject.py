@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..checks import check_number
-from ..display import printable
+from ..checks import check_number, printable
 from ..verification import overlap
 from .page import Explorable, button, escape
 
@@ -42,7 +41,10 @@ def accept_reject(p: Sequence[float], q: Sequence[float], tokens: Sequence[str],
         raise ValueError(f"tokens={tokens!r}: expected two to six")
     p, q = (check_distribution(name, row, len(tokens)) for name, row in (("p", p), ("q", q)))
     alpha = float(overlap(torch.tensor(p, dtype=torch.float64), torch.tensor(q, dtype=torch.float64)))
-    say = "Nothing is sampled yet. What will the histogram look like after a hundred?"
+    say = (
+        "Nothing is sampled yet. Predict first: what will have come out after a hundred samples? And what would come "
+        "out if q were quite another?"
+    )
     least = min(range(len(p)), key=p.__getitem__)
     bad = [0.8 if x == least else 0.2 / (len(p) - 1) for x in range(len(p))]
     data = {"p": p, "q": q, "tokens": tokens, "seed": seed, "presets": {"own": q, "bad": bad}, "say": say}
@@ -52,7 +54,11 @@ def accept_reject(p: Sequence[float], q: Sequence[float], tokens: Sequence[str],
 
 
 def check_distribution(name: str, row: Sequence[float], size: int) -> list[float]:
-    row = [check_number(name, float(x), "probabilities in [0, 1]", lambda x: 0 <= x <= 1) for x in row]
+    try:
+        row = [float(x) for x in row]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}={row!r}: expected {size} probabilities that sum to 1") from None
+    row = [check_number(name, x, "probabilities in [0, 1]", lambda x: 0 <= x <= 1) for x in row]
     if len(row) != size or abs(sum(row) - 1) > 1e-6:
         raise ValueError(f"{name}={row!r}: expected {size} probabilities that sum to 1")
     return row
@@ -68,10 +74,11 @@ def body(p: list[float], q: list[float], tokens: list[str], alpha: float, say: s
     outcomes = "".join(outcome(x, *each) for x, each in enumerate(zip(tokens, p, q)))
     return f"""
 <div class="two">
-<figure><figcaption>Two opinions: drag p or q</figcaption><div class="bars">{opinions}</div>
-<p class="key"><span><i class="accepted"></i>shared: kept</span>
-<span><i class="residual"></i>p over q: the residual</span> <span><i class="over"></i>q over p: refused</span></p>
-</figure><figure><figcaption>What comes out</figcaption><div class="bars">{outcomes}</div>
+<figure><figcaption>Two opinions: drag p or q</figcaption><div class="bars scale">{opinions}</div>
+<p class="key"><span><i class="goal"></i>p</span> <span><i class="over"></i>q</span>
+<span><i class="accepted"></i>shared: kept</span> <span><i class="residual"></i>p over q: missing</span>
+<span>q over p: refused</span></p>
+</figure><figure><figcaption>What comes out</figcaption><div class="bars scale">{outcomes}</div>
 <p class="key"><span><i class="accepted"></i>accepted</span> <span><i class="residual"></i>after a refusal</span>
 <span><i class="goal"></i>p, the goal</span></p></figure>
 </div>

@@ -46,8 +46,11 @@ function tag(runs, { columns, rows }) {
   return { x: (start + length / 2) / columns, y: (row + 0.5) / rows };
 }
 
-/** A height on the curve's axis, 1/4 at 0 and 8 at 1, each doubling the same distance. */
-const height = (factor) => clamp((Math.log2(factor) + 2) / 5, 0, 1);
+/** How many doublings above 1 the curve's axis needs. */
+const octaves = (factors) => Math.max(1, Math.ceil(Math.log2(Math.max(...factors))));
+
+/** A height on the curve's axis, 1/2 at 0 and 2^above at 1, each doubling the same distance. */
+const height = (factor, above) => clamp((Math.log2(factor) + 1) / (above + 1), 0, 1);
 
 function mount(root, data) {
   const { all, one, show } = parts(root);
@@ -74,7 +77,14 @@ function mount(root, data) {
     const [{ alpha, c }, v] = [at, prices()];
     const { gamma, factor } = best(alpha, c, gammas, v);
     place(one(".point"), alpha, c / top);
-    const heights = gammas.map((g, i) => height(speedup(alpha, g, c, v[i])));
+    const factors = gammas.map((g, i) => speedup(alpha, g, c, v[i]));
+    const above = octaves(factors);
+    const heights = factors.map((each) => height(each, above));
+    one(".slow").style.setProperty("--y", height(1, above));
+    for (const tick of all("[data-factor]")) {
+      tick.style.setProperty("--x", height(+tick.dataset.factor, above));
+      tick.hidden = +tick.dataset.factor > 2 ** above;
+    }
     all(".dot").forEach((dot, i) => {
       dot.style.setProperty("--y", heights[i]);
       dot.classList.toggle("best", gammas[i] === gamma && factor > 1);

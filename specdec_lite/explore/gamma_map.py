@@ -14,6 +14,7 @@ from ..theory import best_gamma, check_costs, expected_tokens, walltime_factor
 from .page import Explorable, button, escape, slider
 
 COLUMNS, ROWS = 80, 60
+FACTORS = (0.5, 0.7, 1, 1.4, 2, 3, 4, 6, 8, 12, 16)  # that the curve's axis can name
 
 
 class Run(NamedTuple):
@@ -42,7 +43,7 @@ def gamma_map(
     point : (float, float)
         The alpha and c to begin with.
     marks : dict of str to (float, float), optional
-        Names of measured pairs, with their alpha and c: buttons that bring the point there.
+        Names of measured pairs, with their alpha and c: places on the map, and buttons that bring the point there.
     gammas : iterable of int
     top : float
         The largest c of the map.
@@ -105,38 +106,48 @@ def tag(runs: list[Run]) -> tuple[float, float] | None:
     return (start + length / 2) / COLUMNS, (row + 0.5) / ROWS
 
 
-def height(factor: float) -> float:
-    """On the curve's axis: 1/4 at 0 and 8 at 1, each doubling the same distance."""
-    return min(max((math.log2(factor) + 2) / 5, 0.0), 1.0)
+def octaves(factors: list[float]) -> int:
+    """How many doublings above 1 the curve's axis needs."""
+    return max(1, math.ceil(math.log2(max(factors))))
+
+
+def height(factor: float, above: int) -> float:
+    """On the curve's axis: 1/2 at 0 and 2^above at 1, each doubling the same distance."""
+    return min(max((math.log2(factor) + 1) / (above + 1), 0.0), 1.0)
 
 
 def body(data: dict, marks: list[str]) -> str:
     at, gammas, top = data["point"], data["gammas"], data["top"]
     known = regions(data)
-    depth = [0.1 + 0.7 * math.log1p(i) / math.log(len(gammas) + 1) for i in range(len(gammas))]
+    depth = [0.1 + 0.45 * math.log1p(i) / math.log(len(gammas) + 1) for i in range(len(gammas))]
     paths = "".join(
         f'<path data-gamma="{gamma}" fill-opacity="{share:.2f}" d="{path(known[gamma])}"/>'
         for gamma, share in zip(gammas, depth)
     )
     tags = "".join(label(gamma, tag(runs)) for gamma, runs in known.items())
     places = "".join(f'<i class="mark" style="--x:{m["alpha"]:g};--y:{m["c"] / top:g}"></i>' for m in data["marks"])
+    measured = '\n<span><i class="diamond"></i>measured</span>' if marks else ""
     sliders = slider("alpha", "α", 0, 1, 0.01, at["alpha"], f"{at['alpha']:.2f}")
     sliders += slider("c", "c", 0, top, 0.01, at["c"], f"{at['c']:.2f}")
     if "v" in at:
-        sliders += slider("v", "v", 0.8, 2.5, 0.05, at["v"], f"{at['v']:.2f}")
+        sliders += slider("v", "v", 0.8, 2.5, 0.01, at["v"], f"{at['v']:.2f}")
     known_pairs = "".join(button(f"mark:{i}", f"◆ {name}") for i, name in enumerate(marks))
     return f"""
 <div class="two">
 <figure class="map"><figcaption>The best γ for every draft</figcaption>
-<div class="axis">{ticks([(y, f"{y * top:.1f}") for y in (0, 1 / 3, 2 / 3, 1)], "side")}
+<p class="unit"><b>↑ c</b>: what a guess costs, in plain steps</p>
+<div class="axis">{ticks([(y, f"{y * top:.1f}") for y in (1 / 3, 2 / 3, 1)], "side")}
 <div class="plane" aria-hidden="true"><svg viewBox="0 0 {COLUMNS} {ROWS}" preserveAspectRatio="none">{paths}</svg>
 <span class="tag plain">plain decoding wins</span>{tags}{places}
 <span class="point" style="--x:{at["alpha"]:g};--y:{at["c"] / top:g}"></span></div></div>
 {ticks([(x, f"{x:g}") for x in (0, 0.25, 0.5, 0.75, 1)], "ticks")}
-<p class="unit"><b>↑ c</b>, what a guess costs · <b>→ α</b>, how often it is accepted</p></figure>
-<figure class="curve"><figcaption>Speed-up of the chosen draft</figcaption>{curve(data)}
-<p class="unit"><b>↑ speed-up</b> · <b>→ γ</b>, guesses per round</p></figure>
+<p class="unit"><b>→ α</b>: how likely a guess is to be accepted</p></figure>
+<figure class="curve"><figcaption>Speed-up of the chosen draft</figcaption>
+<p class="unit"><b>↑ speed-up</b> over plain decoding</p>{curve(data)}
+<p class="unit"><b>→ γ</b>: guesses per round</p></figure>
 </div>
+<p class="key"><span><i class="shade"></i>a number is the best γ there; strips too thin for one lie between</span>
+<span><i></i>plain decoding wins</span><span><i class="ring"></i>the chosen draft</span>{measured}</p>
 <div class="controls">{sliders}{known_pairs}</div>
 <p class="say" role="status" data-show="say">{escape(finding(data))}</p>"""
 
@@ -155,15 +166,19 @@ def curve(data: dict) -> str:
     at, gammas = data["point"], data["gammas"]
     factors = [walltime_factor(at["alpha"], g, at["c"], v) for g, v in zip(gammas, data["v"])]
     best = factors.index(max(factors)) if max(factors) > 1 else None
+    above = octaves(factors)
     dots = "".join(
         f'<i class="dot{" best" if i == best else ""}" '
-        f'style="--x:{(i + 0.5) / len(gammas):.4g};--y:{height(f):.4g}"></i>'
+        f'style="--x:{(i + 0.5) / len(gammas):.4g};--y:{height(f, above):.4g}"></i>'
         for i, f in enumerate(factors)
     )
-    points = " ".join(f"{i + 0.5},{1 - height(f):.4g}" for i, f in enumerate(factors))
-    heights = [(height(f), f"{f:g}×") for f in (0.25, 0.5, 1, 2, 4, 8)]
+    points = " ".join(f"{i + 0.5},{1 - height(f, above):.4g}" for i, f in enumerate(factors))
+    side = "".join(
+        f'<span data-factor="{f}" style="--x:{height(f, above):.4g}"{" hidden" if f > 2**above else ""}>{f:g}×</span>'
+        for f in FACTORS
+    )
     shown = [((i + 0.5) / len(gammas), f"{g}") for i, g in enumerate(gammas) if len(gammas) <= 8 or i % 3 == 0]
-    return f"""<div class="axis">{ticks(heights, "side")}<div class="plane" aria-hidden="true">
-<span class="slow" style="--y:{height(1):.4g}">slower than plain decoding</span>
+    return f"""<div class="axis"><div class="side">{side}</div><div class="plane" aria-hidden="true">
+<span class="slow" style="--y:{height(1, above):.4g}">slower than plain decoding</span>
 <svg viewBox="0 0 {len(gammas)} 1" preserveAspectRatio="none"><polyline points="{points}"/></svg>{dots}</div></div>
 {ticks(shown, "ticks")}"""

@@ -8,7 +8,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from ..display import TOKEN_CSS, printable
+from ..checks import printable
+from ..display import TOKEN_CSS
 
 HERE = Path(__file__).parent
 STILL = "This is a still picture. It moves where the page may run JavaScript; in Jupyter, trust the notebook first."

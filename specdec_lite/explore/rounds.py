@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..display import Chip, ShownRound, rounds_as_chips
+from ..display import Chip, ShownRound, check_generation, rounds_as_chips
 from ..record import Generation, Round
 from ..sampling import Draws
 from ..texts import Text
 from ..theory import check_costs
 from ..verification import TokenRule, at_tokens
-from .page import Explorable, button, slider
+from .page import Explorable, button, escape, slider
 
 
 class Guess(NamedTuple):
@@ -83,6 +83,7 @@ def rounds(generation: Generation, notes: Notes | None = None, *, c: float, v: f
         encoders are left out, and a shorter pass lies on the line between 1 and v.
     """
     check_costs(c, v)
+    check_generation(generation)
     if not generation.rounds:
         raise ValueError("generation has no rounds: expected one that speculative_generate returned")
     noted = notes.rounds if notes else [[]] * len(generation.rounds)
@@ -162,17 +163,21 @@ def lanes(generation: Generation, data: dict, time: float) -> str:
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if total / step <= 8)
     ticks = "".join(f'<span style="--x:{t / total:.6g}">{t}</span>' for t in range(0, int(total) + 1, step))
     return f"""<div class="lanes" style="--now:{time / total:.6g};--total:{total:.6g}">
-<p>plain, one target step a token: <b data-show="plain">{min(int(time), data["tokens"])}</b> tokens</p>
+<p>plain, one target step a token: <b data-show="plain">{min(int(time), data["tokens"])}</b> tokens finished</p>
 <div class="lane">{plain}</div>
 <p>speculative, <i class="draft"></i>&nbsp;draft steps and <i class="target"></i>&nbsp;one wide pass a round:
-<b data-show="tokens">{len(generation.rounds[0].emitted)}</b> tokens</p><div class="lane">{spec}</div>
-<div class="ticks">{ticks}</div><p class="unit">time, in plain target steps (c = {c:.2f}, v = {v:.2f})</p></div>"""
+<b data-show="tokens">{len(generation.rounds[0].emitted)}</b> tokens finished</p><div class="lane">{spec}</div>
+<div class="ticks">{ticks}</div><p class="unit">time, in plain target steps (c = {c:.2f}, v = {v:.2f}).
+<span><i class="now"></i>now; pale: still to come</span></p></div>"""
 
 
 def table(i: int, shown: ShownRound, noted: list[Guess]) -> str:
     """What the rule looked at: a line for each guess, and one for the target's own token."""
-    verdict = {"accepted": "accepted", "refused": "refused", "unseen": "never looked at"}
+    came = f": “{escape(shown.added[0].piece.strip())}” came instead" if shown.added else ""
+    verdict = {"accepted": "accepted", "refused": f"refused{came}", "unseen": "scored, not used"}
     source = {"residual": "from the residual", "bonus": "from p, a bonus", "target": "from p"}
+    if not noted:
+        source |= {"residual": "the target’s correction", "bonus": "the target’s extra token"}
     numbers = [[*map("{:.3f}".format, guess)] for guess in noted]
     lines = []
     for k, chip in enumerate(shown.drafted):
@@ -188,6 +193,6 @@ def table(i: int, shown: ShownRound, noted: list[Guess]) -> str:
     )
     names = "".join(f'<th scope="col">{name}</th>' for name in head)
     return (
-        f'<table data-round="{i}" class="{state(i)}"><caption>round {i + 1}: {shown.words}</caption>'
+        f'<table data-round="{i}" class="{state(i)}"><caption>round {i + 1}</caption>'
         f"<thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>"
     )

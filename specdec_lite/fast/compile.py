@@ -54,6 +54,10 @@ def compile_pair(
     RuntimeError
         There is no C++ compiler (CPU), or no Triton (GPU), or torch is too old, or torch cannot compile the model.
     """
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair={type(pair).__name__}: expected a Pair, as load_pair gives it")
+    if not isinstance(gammas, (int, Iterable)):
+        raise TypeError(f"gammas={gammas!r}: expected an integer >= 0, or several")
     gammas = [gammas] if isinstance(gammas, int) else list(gammas)
     if not gammas:
         raise ValueError("gammas=[]: expected at least one integer >= 0")

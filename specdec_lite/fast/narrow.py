@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from ..drafting.head import TruncatedHead, with_shared_weights
 
 NARROW = 17  # positions, so up to gamma = 16
 NARROW_ATTENTION = "specdec_lite_narrow"  # under this name transformers finds `narrow_attention`
@@ -76,13 +76,15 @@ def narrow_twin(hf_model, rounded: torch.dtype | None):
 
     Tensors, encoder and generation config are the same objects: what is set on one model holds for the other.
     """
-    kept = chain(hf_model.parameters(), hf_model.buffers(), [hf_model.get_encoder(), hf_model.generation_config])
-    shared = {id(each): each for each in kept}
-    twin = copy.deepcopy(hf_model, shared)
+    twin = with_shared_weights(hf_model)
     for module in list(twin.get_decoder().modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(module, name, NarrowLinear(child, rounded))
-    twin.set_output_embeddings(NarrowLinear(twin.get_output_embeddings(), rounded))
+    head = twin.get_output_embeddings()
+    if isinstance(head, TruncatedHead):
+        head.linear = NarrowLinear(head.linear, rounded)
+    else:
+        twin.set_output_embeddings(NarrowLinear(head, rounded))
     twin.get_decoder().config._attn_implementation = NARROW_ATTENTION
     return twin
