@@ -254,7 +254,9 @@ def test_titles_of_the_figures_state_a_finding(rows):
 def test_probabilities_along_an_output_are_drawn(t5_pair):
     run = sd.speculative_generate(*t5_pair, OPTIONS["prompts"][0], max_new_tokens=8, seed=0, record_probs=True)
     figure = sd.plot_token_probs(run)
-    assert f"{run.accepted} of {len(run.token_ids)}" in figure.axes[0].get_title(loc="left")
+    kept = [i for i, origin in enumerate(run.origins) if origin == "accepted"]
+    middle = np.median([float(run.target_probs[i, run.token_ids[i]]) for i in kept])
+    assert f"accepted {middle:.2f}" in figure.axes[0].get_title(loc="left")
 
 
 @pytest.fixture(scope="module")
