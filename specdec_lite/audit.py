@@ -28,7 +28,7 @@ from .models import Pair, Seq2Seq
 from .record import Generation
 from .sampling import Draws, wide
 from .selfcheck import TOLERANCE
-from .verification import RULES, Verifier, verifier
+from .verification import Verifier, verifier
 
 PAD, EOS = 0, 1
 # One at a time, each as a checkpoint may ship it, on models whose texts end at different lengths.
@@ -76,7 +76,7 @@ def run_checks(pair: Pair | None = None) -> Iterator[Outcome]:
         yield Outcome(name, ok, time.perf_counter() - began, found)
 
 
-# ---- The distribution of whole outputs, exactly ----
+# ---- The rules: the distribution of whole outputs, exactly ----
 
 
 class Branching(Draws):
@@ -131,7 +131,7 @@ def distribution(decode: Callable[..., Generation], *models: Seq2Seq, **options)
 def exact_distribution(pair: Pair, sources: list[Source]) -> str:
     """Every output of three tokens: speculative decoding gives it the probability that plain decoding gives it."""
     device, far, found = pair.target.device, [], []
-    for family, rule in product(FAMILIES, [name for name in ("token", "block") if name in RULES]):
+    for family, rule in product(FAMILIES, ("token", "block")):
         tiny = tiny_pair(family, 4, device, suppress_tokens=[PAD])
         options = {"max_new_tokens": 3, "temperature": 2.0}  # flatter: every text matters
         plain = distribution(autoregressive_generate, tiny.target, **options)
@@ -140,6 +140,19 @@ def exact_distribution(pair: Pair, sources: list[Source]) -> str:
         found.append(f"{family}, {rule} rule: {far[-1]:.0e}")
     said = f"distance from plain decoding, over all texts of 3 tokens: {'; '.join(found)}"
     return confirm(all_below(1e-9 if wide(device) == torch.float64 else 1e-4, far), said)
+
+
+def coupled_texts(pair: Pair, sources: list[Source]) -> str:
+    """Under the coupled rule a seed gives one text, whatever gamma is, and with plain decoding, too."""
+    seeds, gammas, source = range(6), (1, 3), [2, 3, 4, EOS]
+    for family, seed in product(FAMILIES, seeds):
+        tiny = tiny_pair(family, 24, pair.target.device)
+        options = {"max_new_tokens": 12, "verification": "coupled", "seed": seed}
+        plain = autoregressive_generate(tiny.target, source, **options).token_ids
+        for gamma in gammas:
+            spec = speculative_generate(*tiny, source, gamma=gamma, **options).token_ids
+            confirm(spec == plain, f"{family}, seed={seed}, gamma={gamma}: another text than plain decoding's")
+    return f"{len(seeds) * len(FAMILIES)} texts, gamma {', '.join(map(str, gammas))}: the tokens of plain decoding"
 
 
 # ---- A checkpoint's own settings ----
@@ -323,6 +336,10 @@ CHECKS = {
     "exact distribution": (
         exact_distribution,
         "the acceptance rule or the loop is not the book's: `git status`, or install the package again",
+    ),
+    "coupled texts": (
+        coupled_texts,
+        "random numbers by position differ between the two loops: `git status`, or install the package again",
     ),
     "settings of a checkpoint": (
         settings_obeyed,
