@@ -82,11 +82,17 @@ def the_draft_claims_another_q(monkeypatch):
     monkeypatch.setattr(sd.DraftModel, "propose", claim)
 
 
+def logits_are_nan(monkeypatch):
+    forward = sd.CachedDecoder.forward
+    monkeypatch.setattr(sd.CachedDecoder, "forward", lambda self, rows: forward(self, rows) * float("nan"))
+
+
 BROKEN = [
     (residual_is_p, "exact distribution"),
     (everything_is_accepted, "exact distribution"),
     (everything_is_accepted, "greedy texts"),
     (a_position_is_dropped, "cache against a fresh pass"),
+    (logits_are_nan, "cache against a fresh pass"),
     (a_position_too_many_stays, "cache against a fresh pass"),
     (the_draft_claims_another_q, "accounts of q"),
     (the_draft_claims_another_q, "exact distribution"),
