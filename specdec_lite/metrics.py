@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_integer, check_number
+from .checks import check_integer, check_list, check_number
 
 
 def total_variation(p, q) -> float:
@@ -32,7 +32,7 @@ def js_divergence(p, q) -> float:
 def token_histogram(sequences: Iterable[Sequence[int]], vocab: int) -> Tensor:
     """Relative frequency of every token id in all sequences together, ``(vocab,)`` float64."""
     counts = torch.zeros(check_integer("vocab", vocab, minimum=1), dtype=torch.float64)
-    for tokens in _several("sequences", sequences, "lists of token ids"):
+    for tokens in check_list("sequences", sequences, "lists of token ids"):
         ids = _tensor("sequences", tokens, "lists of token ids")
         if ids.ndim != 1 or (len(ids) and ids.is_floating_point()):
             raise TypeError(f"sequences holds {tokens!r:.80}: expected lists of token ids")
@@ -56,7 +56,7 @@ def js_noise_floor(samples: Sequence, vocab: int) -> tuple[float, float]:
 
     A JS between two samplers says that they differ only if it stands clear of this.
     """
-    samples = list(_several("samples", samples, "two or more samples, each a list of lists of token ids"))
+    samples = check_list("samples", samples, "samples, each a list of lists of token ids")
     if len(samples) < 2:
         raise ValueError(f"samples has {len(samples)} entries: expected at least 2 independent ones")
     histograms = [token_histogram(sample, vocab) for sample in samples]
@@ -102,13 +102,6 @@ def paired_bootstrap(
     resampled = statistic(*table[:, index].sum(-1))
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return float(statistic(*table.sum(-1))), float(low), float(high)
-
-
-def _several(name: str, value, expected: str) -> Iterable:
-    """Return what can be gone through, and is neither a text nor a dict."""
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)):
-        raise TypeError(f"{name}={value!r:.80}: expected {expected}")
-    return value
 
 
 def _tensor(name: str, value, expected: str, dtype: torch.dtype | None = None) -> Tensor:

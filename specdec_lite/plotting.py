@@ -212,7 +212,7 @@ def _parts(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if not apart:
         return [("", rows)]
     groups = rows.groupby(apart, sort=False, dropna=False)
-    return [(", ".join(str(x).replace("$", r"\$") for x in key), part) for key, part in groups]
+    return [(", ".join(printable(str(x)).replace("$", r"\$") for x in key), part) for key, part in groups]
 
 
 def _series(rows: pd.DataFrame):

@@ -5,12 +5,15 @@ import warnings
 from collections import Counter
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 import torch
 
 import specdec_lite as sd
 import tiny
+from specdec_lite.checks import printable
 from specdec_lite.display import MEANING, TOKEN_CSS
+from specdec_lite.experiment.table import COLUMNS
 
 EVIL = [" <script>alert('x')</script>", "\x1b[2J\x07", " a&b", "\n", " ok"]
 STYLE = r"\x1b\[(?:\d;)*38;2;\d+;\d+;\d+m|\x1b\[0m"
@@ -68,6 +71,18 @@ def test_a_figure_typesets_nothing_that_a_model_writes(evil):
     labels = figure.axes[0].get_xticklabels()
     shown = ["$x$", r"$\frac{$", r"\x1b[2J\x00", r"\u202eabc\ud800", "␣"]
     assert [label.get_text() for label in labels] == shown and not any(label.get_parse_math() for label in labels)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("name", ["$x$", r"$\frac{$", "_hidden", "\x1b[2J\0", "\u202eabc\ud800"])
+def test_a_figure_typesets_nothing_of_a_pairs_name(name):
+    row = {**dict.fromkeys(COLUMNS, 0.5), "verification": "token", "gamma": 2}
+    figure = sd.plot_speedup(pd.DataFrame([{**row, "pair": pair} for pair in ("a", name)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.canvas.draw()
+    title = figure.axes[1].get_title(loc="left").split("\n")[0]
+    assert title.replace(r"\$", "$") == printable(name)
     plt.close(figure)
 
 
