@@ -82,11 +82,19 @@ def the_draft_claims_another_q(monkeypatch):
     monkeypatch.setattr(sd.DraftModel, "propose", claim)
 
 
+def logits_are_nan(monkeypatch):
+    forward = sd.CachedDecoder.forward
+    monkeypatch.setattr(sd.CachedDecoder, "forward", lambda self, rows: forward(self, rows) * float("nan"))
+
+
 BROKEN = [
     (residual_is_p, "exact distribution"),
     (everything_is_accepted, "exact distribution"),
     (everything_is_accepted, "greedy texts"),
+    (everything_is_accepted, "coupled texts"),
+    (a_position_is_dropped, "coupled texts"),
     (a_position_is_dropped, "cache against a fresh pass"),
+    (logits_are_nan, "cache against a fresh pass"),
     (a_position_too_many_stays, "cache against a fresh pass"),
     (the_draft_claims_another_q, "accounts of q"),
     (the_draft_claims_another_q, "exact distribution"),
@@ -98,7 +106,6 @@ BROKEN = [
 def test_what_is_broken_fails_by_name_and_says_what_to_do(pair, monkeypatch, break_it, name):
     monkeypatch.setattr(audit, "CHECKS", {name: audit.CHECKS[name]})
     monkeypatch.setattr(audit, "FAMILIES", {"T5": audit.t5})  # the other one is as slow
-    monkeypatch.setattr(audit, "RULES", ["token"])
     break_it(monkeypatch)
     found = failures(pair)
     assert list(found) == [name] and f"what to do: {audit.CHECKS[name][1]}" in found[name]
