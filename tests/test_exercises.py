@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, chapter_12
+from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, chapter_12, chapter_A2
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CHECKERS = {
     "1": chapter_1, "2": chapter_2, "3": chapter_3, "4": chapter_4, "5": chapter_5, "6": chapter_6, "7": chapter_7,
-    "12": chapter_12,
+    "12": chapter_12, "A2": chapter_A2,
 }  # fmt: skip
 
 
@@ -372,6 +372,34 @@ MISTAKES = {
     "not all bits": ("ex_12_3", eight_bits(lambda row: max(map(abs, row)) / 100), "should become ±127"),
     "row lost": ("ex_12_3", lambda rows: eight_bits()(rows)[1:], "one for each row"),
     "zero row": ("ex_12_3", eight_bits(lambda row: max(map(abs, row)) / 127), "ZeroDivisionError"),
+}
+
+
+def implied(answer):
+    """c from E, γ, speed and v, or None where it is negative."""
+
+    def c(alpha, gamma, speed, v):
+        found = answer(sum(alpha**i for i in range(gamma + 1)), gamma, speed, v)
+        return found if found >= 0 else None
+
+    return c
+
+
+MISTAKES |= {
+    "price of a round": ("ex_A2_1", implied(lambda tokens, g, s, v: tokens / s - v), "all γ guesses of a round"),
+    "free width": ("ex_A2_1", implied(lambda tokens, g, s, v: (tokens / s - 1) / g), "you take v = 1"),
+    "speed forgotten": ("ex_A2_1", implied(lambda tokens, g, s, v: (tokens - v) / g), "you forget the speed"),
+    "upside down": ("ex_A2_1", lambda a, g, s, v: (s / chapter_A2.tokens(a, g) - v) / g, "upside down"),
+    "no refusals counted": ("ex_A2_1", implied(lambda tokens, g, s, v: ((g + 1) / s - v) / g), "count γ + 1 tokens"),
+    "γ + 1 guesses": ("ex_A2_1", implied(lambda tokens, g, s, v: (tokens / s - v) / (g + 1)), "the target's own"),
+    "negative c": ("ex_A2_1", lambda a, g, s, v: (chapter_A2.tokens(a, g) / s - v) / g, "return None"),
+    "always None": ("ex_A2_1", lambda a, g, s, v: None, "a c above 0 gives that speed"),
+    "all easy": ("ex_A2_2", lambda n: n * [True], "α = 1"),
+    "easy, rarely examined": ("ex_A2_2", lambda n: ((4 * [True] + [False]) * n)[:n], "α = 1"),
+    "too easy": ("ex_A2_2", lambda n: ((20 * [True] + [False]) * n)[:n], "make more of the *examined* places hard"),
+    "refused early": ("ex_A2_2", lambda n: ((10 * [True] + [False]) * n)[:n], "as late in a round"),
+    "numbers": ("ex_A2_2", lambda n: n * [1], "list of True and False"),
+    "too short": ("ex_A2_2", lambda n: [True, False], "has 2 places"),
 }
 
 

@@ -32,7 +32,10 @@ def test_plain_decoding_equals_hugging_face_token_for_token(pocket, expected):
     assert not (found := differences(pocket.target, cases, LENGTH)), found
 
 
-@pytest.mark.parametrize("gamma", [1, 2, 4, 7, 12])
+LONGER = [pytest.param(gamma, marks=pytest.mark.long) for gamma in (2, 7)]
+
+
+@pytest.mark.parametrize("gamma", [1, 4, 12, *LONGER])
 def test_speculative_decoding_equals_plain_token_for_token(pocket, expected, gamma):
     cases = [(s, want, speculative(pocket, s, gamma, LENGTH)) for s, want in zip(SENTENCES, expected)]
     assert not (found := differences(pocket.target, cases, LENGTH)), found
