@@ -37,6 +37,7 @@ STYLE = {
 }
 # Colours with no meaning of their own (those of display.COLOURS say where a token came from), each with its marker: one
 # per temperature, model or curve; a fifth begins again.
+MARKERS = {"bonus": "^", "residual": "s"}  # beside their colours, for the origins of a text
 SERIES = [("#6A51A3", "o"), ("#C2528B", "s"), ("#8C6D31", "^"), ("#3B3B3B", "D")]
 
 
@@ -89,12 +90,13 @@ def _speedup(axes: Axes, rows: pd.DataFrame) -> str:
         if part.predicted_speedup.notna().any():
             axes.plot(part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}")
         top = part.loc[part.speedup.idxmax()]
-        best.append(f"{top.speedup:.2f}× with γ = {top.gamma:.0f} ({label})")
+        tied = part.gamma[part.speedup_high >= top.speedup]  # intervals that reach up to the best point
+        best.append(f"{' or '.join(f'{gamma:.0f}' for gamma in tied)} ({label}, {top.speedup:.2f}×)")
     axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
     # Right of the axes, where no curve can cover it.
     axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
     axes.set_ylabel("speed-up over plain decoding (×)")
-    return f"Fastest: {', '.join(best)}" if rows.speedup.max() > 1 else "Speculative decoding does not pay here"
+    return f"Fastest: γ = {', '.join(best)}" if rows.speedup.max() > 1 else "Speculative decoding does not pay here"
 
 
 def plot_alpha(rows: pd.DataFrame) -> Figure:
@@ -105,7 +107,7 @@ def plot_alpha(rows: pd.DataFrame) -> Figure:
 def _alpha(axes: Axes, rows: pd.DataFrame) -> str:
     for label, colour, marker, part in _series(rows):
         same = (part.alpha - part.acceptance_rate).abs().max() < 1e-9  # at temperature 0 each overlap is 0 or 1
-        named = f"{'both' if same else 'Σ min(p, q)'}, {label}"
+        named = f"{'both estimates' if same else 'Σ min(p, q)'}, {label}"
         axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=named)
         if not same:
             named = f"accepted ÷ examined, {label}"
@@ -130,10 +132,11 @@ def _js(axes: Axes, rows: pd.DataFrame) -> str:
             named = f"plain vs plain ± 2 sd, {label}"
             axes.plot(part.gamma, part.js_floor, color="0.5", linewidth=1)
             axes.fill_between(part.gamma, low, high, color="0.5", alpha=0.2, label=named)
-    axes.set_ylabel("JS divergence of token histograms (nats)")
+    axes.set_ylabel("JS divergence (nats)")
     axes.set_ylim(bottom=-0.005)
-    above = int((rows.js > rows.js_floor + 2 * rows.js_floor_sd).sum())
-    return f"{above or 'None'} of {len(rows)} points {'lies' if above <= 1 else 'lie'} above the sampling noise"
+    noisy = rows[rows.js_floor > 0] if (rows.js_floor > 0).any() else rows  # at temperature 0 there is no noise
+    above = int((noisy.js > noisy.js_floor + 2 * noisy.js_floor_sd).sum())
+    return f"{above or 'None'} of {len(noisy)} sampled points {'lies' if above <= 1 else 'lie'} above the noise"
 
 
 FIGURES = {"speedup": plot_speedup, "alpha": plot_alpha, "js": plot_js}
@@ -172,13 +175,13 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
         for origin in dict.fromkeys(generation.origins):
             at = [i for i, o in enumerate(generation.origins) if o == origin]
             by_origin[origin] = [float(probs[i, generation.token_ids[i]]) for i in at]
-            axes.plot(at, by_origin[origin], "o", color=COLOURS[origin], label=origin)
+            axes.plot(at, by_origin[origin], MARKERS.get(origin, "o"), color=COLOURS[origin], label=origin)
         pieces = [printable(piece.strip()) or "␣" for piece in generation.pieces]
         # A dollar sign is a dollar sign: nothing that a model writes is typeset as mathematics.
         axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)), parse_math=False)
         axes.margins(x=0.01)
         typical = ", ".join(f"{origin} {median(height):.2f}" for origin, height in by_origin.items())
-        axes.set(title=f"Median probability: {typical}", ylabel="probability under M_p")
+        axes.set(title=f"Median probability: {typical}", ylabel="probability under the target")
         figure.legend(loc="outside lower center", ncols=5, fontsize=9)
         return figure
 
