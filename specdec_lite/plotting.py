@@ -90,13 +90,12 @@ def _speedup(axes: Axes, rows: pd.DataFrame) -> str:
         if part.predicted_speedup.notna().any():
             axes.plot(part.gamma, part.predicted_speedup, "--", color=colour, alpha=0.8, label=f"predicted, {label}")
         top = part.loc[part.speedup.idxmax()]
-        tied = part.gamma[part.speedup_high >= top.speedup]  # intervals that reach up to the best point
-        best.append(f"{' or '.join(f'{gamma:.0f}' for gamma in tied)} ({label}, {top.speedup:.2f}×)")
+        best.append(f"{top.speedup:.2f}× with γ = {top.gamma:.0f} ({label})")
     axes.axhline(1, color="0.4", linewidth=1, linestyle=":")
     # Right of the axes, where no curve can cover it.
     axes.text(1.01, 1, "break-even", transform=axes.get_yaxis_transform(), va="center", color="0.4", fontsize=9)
     axes.set_ylabel("speed-up over plain decoding (×)")
-    return f"Fastest: γ = {', '.join(best)}" if rows.speedup.max() > 1 else "Speculative decoding does not pay here"
+    return f"Highest: {', '.join(best)}" if rows.speedup.max() > 1 else "Speculative decoding does not pay here"
 
 
 def plot_alpha(rows: pd.DataFrame) -> Figure:
