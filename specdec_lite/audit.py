@@ -24,7 +24,7 @@ from .experiment import load_prompts
 from .generation import autoregressive_generate, speculative_generate
 from .inputs import Source
 from .loading import load_pair, quiet, same_random_state
-from .models import Pair, Seq2Seq
+from .models import Pair, Seq2Seq, check_pair
 from .record import Generation
 from .sampling import Draws, wide
 from .selfcheck import TOLERANCE
@@ -61,8 +61,7 @@ def run_checks(pair: Pair | None = None) -> Iterator[Outcome]:
     the pair's. Nothing is downloaded, and no random state is moved.
     """
     pair = load_pair() if pair is None else pair
-    if not isinstance(pair, Pair):
-        raise TypeError(f"pair={type(pair).__name__}: expected a Pair, such as load_pair gives")
+    check_pair(pair)
     sources = some_sources(pair)  # refuses a pair that reads no text
     for name, (check, advice) in CHECKS.items():
         began = time.perf_counter()

@@ -15,7 +15,7 @@ from .checks import check_integer, check_list
 from .decoder import CachedDecoder
 from .fast import NarrowLinear
 from .generation import autoregressive_generate, now, speculative_generate
-from .models import Pair, Seq2Seq, Source, check_model
+from .models import Pair, Seq2Seq, Source, check_model, check_pair
 from .theory import finite_walltime_factor
 
 NAMES = ("unit", "c", "catch_up", "target_start", "draft_start")
@@ -101,8 +101,7 @@ def measure_costs(
     ValueError, TypeError
         Naming the argument, its value and what was expected; or no output has two tokens, so there is nothing to time.
     """
-    if not isinstance(pair, Pair):
-        raise TypeError(f"pair={type(pair).__name__}: expected a Pair, such as load_pair returns")
+    check_pair(pair)
     prompts = check_list("prompts", prompts, "sources")
     gammas = [check_integer("gammas", gamma, minimum=0) for gamma in check_list("gammas", gammas, "values")]
     check_integer("repeats", repeats, minimum=1)

@@ -229,6 +229,11 @@ def check_model(name: str, value) -> None:
         raise TypeError(f"{name}={kind if hasattr(value, '__dict__') else shorten(value)}: expected a Seq2Seq{hint}")
 
 
+def check_pair(pair) -> None:
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair={type(pair).__name__}: expected a Pair, such as load_pair returns")
+
+
 def same_encoder(target: Seq2Seq, draft: Seq2Seq) -> bool:
     """Whether both models read a source with one and the same encoder."""
     return target.hf_model.get_encoder() is draft.hf_model.get_encoder()

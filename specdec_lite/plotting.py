@@ -35,9 +35,9 @@ STYLE = {
     "lines.linewidth": 2,
     "lines.markersize": 6,
 }
+MARKERS = {"bonus": "^", "residual": "s"}  # for the origins of a text, beside their colours; the others are dots
 # Colours with no meaning of their own (those of display.COLOURS say where a token came from), each with its marker: one
 # per temperature, model or curve; a fifth begins again.
-MARKERS = {"bonus": "^", "residual": "s"}  # beside their colours, for the origins of a text
 SERIES = [("#6A51A3", "o"), ("#C2528B", "s"), ("#8C6D31", "^"), ("#3B3B3B", "D")]
 
 

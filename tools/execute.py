@@ -37,9 +37,7 @@ def drop_progress_bars(notebook) -> None:
 
 def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    # Widgets of an earlier run go; what papermill leaves behind names times and paths of one machine.
-    for name in ("widgets", "papermill"):
-        notebook.metadata.pop(name, None)
+    notebook.metadata.pop("papermill", None)  # what it leaves behind names times and paths of one machine
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)

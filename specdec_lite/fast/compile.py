@@ -10,7 +10,7 @@ from textwrap import shorten
 import torch
 
 from ..checks import check_integer
-from ..models import Pair, Seq2Seq
+from ..models import Pair, Seq2Seq, check_pair
 from .buffers import CompiledSeq2Seq
 from .narrow import ROUNDED
 
@@ -54,8 +54,7 @@ def compile_pair(
     RuntimeError
         There is no C++ compiler (CPU), or no Triton (GPU), or torch is too old, or torch cannot compile the model.
     """
-    if not isinstance(pair, Pair):
-        raise TypeError(f"pair={type(pair).__name__}: expected a Pair, as load_pair gives it")
+    check_pair(pair)
     if not isinstance(gammas, (int, Iterable)):
         raise TypeError(f"gammas={gammas!r}: expected an integer >= 0, or several")
     gammas = [gammas] if isinstance(gammas, int) else list(gammas)
