@@ -24,7 +24,7 @@ MODULES = [
     "decoder", "settings", "adjustment", "selfcheck", "inputs", "prompts", "models", "checkpoint", "loading", "memory",
     "drafting/base", "drafting/model", "drafting/copies", "drafting/wrapper", "drafting/chain", "drafting/stops",
     "drafting/schedules", "drafting/head", "fast/narrow", "fast/buffers", "fast/compile",
-    "record", "generation", "costs",
+    "record", "generation", "costs", "measured",
     "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
     "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "audit",
     "run",
