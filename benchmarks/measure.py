@@ -108,8 +108,9 @@ def rates(times: int = 5) -> Values:
     }
 
 
-def costs_of(pair: sd.Pair, prompts: list, gammas: list[int], temperature: float) -> tuple[Costs, Values]:
-    costs = sd.measure_costs(pair, prompts, gammas, temperature=temperature, repeats=3)
+def costs_of(pair: sd.Pair, prompts: list, gammas: list[int], options: dict) -> tuple[Costs, Values]:
+    shorter = options | {"max_new_tokens": min(32, options["max_new_tokens"])}
+    costs = sd.measure_costs(pair, prompts, gammas, repeats=3, **shorter)
     again = costs.resampled(400)
     named = {
         "plain step": lambda costs: 1000 * costs.step_seconds,
@@ -266,7 +267,7 @@ def measure(asked: argparse.Namespace, pair: sd.Pair | None = None, prompts: dic
                 sd.speculative_generate(*each, source, gamma=4, seed=i, **options)
                 for i, source in enumerate(prompts["measure"])
             ]
-            costs, values = costs_of(each, others, gammas[path], temperature)
+            costs, values = costs_of(each, others, gammas[path], options)
             session.keep(f"{path}, T = {temperature}", values | predictions(costs, runs))
             chosen[path] = best(costs, runs)
             tell(f"c and v, {path}, T = {temperature}: γ = {chosen[path]} is predicted to be the best")
