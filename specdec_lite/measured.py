@@ -7,6 +7,7 @@ between the smallest and the largest of them; a single session is quoted with it
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,8 +89,9 @@ def recorded(name: str, path: str = "eager", temperature: float = 0) -> Recorded
     sessions = newest_machine(read_sessions())
     there = names(sessions, path, temperature)
     if name not in there:
-        known = ", ".join(map(repr, there))
-        raise ValueError(f"name={name!r}: expected one of {known} ({path}, T = {temperature:g})")
+        known = ", ".join(dict.fromkeys(repr(re.sub(r"\(\d+\)", "(γ)", each)) for each in there))
+        gammas = ", ".join(sorted({gamma for each in there for gamma in re.findall(r"\((\d+)\)", each)}, key=int))
+        raise ValueError(f"name={name!r}: expected one of {known}, γ one of {gammas} ({path}, T = {temperature:g})")
     found = [(each, values[name]) for each in sessions if name in (values := group(each, name, path, temperature))]
     return Recorded(name, [value for _, value in found], machine_of(sessions[-1]), dates([each for each, _ in found]))
 

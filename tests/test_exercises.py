@@ -332,7 +332,7 @@ MISTAKES = {
     "plain mean": ("ex_6_2", lambda: [0.5, 0.8, 0.9, 1.0], "you made the plain mean 0.8"),
     "the easy ones first": ("ex_6_2", lambda: [1.0, 1.0, 1.0, 0.2], "*more* than 3.36"),
     "a little hard": ("ex_6_2", lambda: [0.65, 0.8846, 0.913, 0.857], "make the hard place harder"),
-    "too hard": ("ex_6_2", lambda: [0.2, 1.0, 1.0, 1.0], "not 0.8; guess i is examined"),
+    "too hard": ("ex_6_2", lambda: [0.3, 1.0, 1.0, 1.0], "not 0.8; guess i is examined"),
     "five chances": ("ex_6_2", lambda: [0.5, 1.0, 1.0, 1.0, 1.0], "you return 5 chances"),
     "above one": ("ex_6_2", lambda: [0.4, 1.2, 1.2, 1.2], "between 0 and 1"),
     "one draw": ("ex_6_3", lambda draws, gammas: on_average(draws[:1], gammas), "you look at one draw"),

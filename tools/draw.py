@@ -65,7 +65,7 @@ MODULES = [
         ("fast/", [["narrow", "buffers"], ["compile"]]),
     ],
     [("the loops and their record", [["record", "generation"]])],
-    [("measured", [["costs", "measured"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
+    [("measured", [["costs"], ["measured"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
     [
         ("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]),
