@@ -13,6 +13,9 @@ TEMPERATURES ?= [0.0, 1.0]
 PROMPTS      ?= 6
 PARAMETERS   ?=
 
+# make measure: for instance MEASURE="--prompts 20"
+MEASURE ?=
+
 # Tests and notebooks run beside each other, one thread each: two threads of two processes on two cores wait for each other.
 PARALLEL := OMP_NUM_THREADS=1
 
@@ -26,12 +29,13 @@ DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p taught_tokens 600000
 
-.PHONY: help book execute status look results test test-long lines bench pair repository clean
+.PHONY: help book execute status look results measure test test-long lines bench pair repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
 	@echo "make results           run the gamma experiment: results/results.csv and three figures (GAMMAS= TEMPERATURES= PROMPTS=)"
 	@echo "make bench             speed beside Hugging Face's own loops: results/bench.md and bench.csv (BENCH= options)"
+	@echo "make measure           measure the pocket pair once more: a session for the table that every page quotes (MEASURE=)"
 	@echo "make test              lint, unit tests, and every notebook against its stored outputs"
 	@echo "make test-long         every unit test, also those that take long: all families of models (a quarter of an hour)"
 	@echo "make lines             how long the modules are that carry the ideas"
@@ -71,6 +75,13 @@ results: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py --out results $(BENCH)
+
+# A session is added, none is replaced: pages quote the median over all of the newest machine's.
+measure: $(READY)
+	$(BIN)/python benchmarks/measure.py $(MEASURE)
+	$(BIN)/python tools/draw.py
+	$(BIN)/python tools/quote.py
+	@echo "Quoted: README.md, book/, and the drawings. make execute runs the chapters again."
 
 # Files go to the workers in their order: the one that compiles for real, with few tests, would else come last and alone.
 test: $(READY)

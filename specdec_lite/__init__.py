@@ -28,6 +28,7 @@ from .experiment import load_prompts, run_gamma_sweep
 from .fast import compile_pair
 from .generation import autoregressive_generate, speculative_generate
 from .loading import load_model, load_pair
+from .measured import Recorded, recorded, recorded_table
 from .memory import MemoryBudget, memory_budget
 from .metrics import (
     js_between_samples,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +39,8 @@ class Costs:
         if it shares the target's encoder.
     step_seconds : float
         The unit.
+    turns : tuple of dict
+        What every turn found: the numbers above are medians over all of them.
     """
 
     c: float
@@ -46,6 +49,29 @@ class Costs:
     target_start: float
     draft_start: float
     step_seconds: float
+    turns: tuple[dict, ...] = field(default=(), repr=False, compare=False)
+
+    @classmethod
+    def of(cls, turns: Sequence[dict], gammas: Sequence[int]) -> Costs:
+        """The medians over these turns."""
+        middle = {name: median([x for turn in turns for x in turn.get(name, [])]) for name in [*NAMES, *gammas]}
+        extra = {name: max(0.0, middle[name]) for name in ("catch_up", "target_start", "draft_start")}
+        v = {gamma: middle[gamma] if gamma else 1.0 for gamma in gammas}
+        return cls(c=middle["c"], v=v, step_seconds=middle["unit"], turns=tuple(turns), **extra)
+
+    def resampled(self, times: int = 200, seed: int = 0) -> list[Costs]:
+        """The costs again, each time from as many turns, drawn with replacement: how sure they are.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, its value and what was expected; or these costs were not measured.
+        """
+        check_integer("times", times, minimum=1), check_integer("seed", seed, minimum=0)
+        if not self.turns:
+            raise ValueError("turns=(): expected costs that measure_costs has measured")
+        picks = np.random.default_rng(seed).integers(len(self.turns), size=(times, len(self.turns)))
+        return [Costs.of([self.turns[i] for i in pick], list(self.v)) for pick in picks]
 
     def predict(self, alpha: float, gamma: int, lengths: Sequence[int]) -> float:
         """Speed-up over texts of these lengths: their plain time over their speculative time, each summed.
@@ -109,12 +135,10 @@ def measure_costs(
     turns = [
         watch_turn(pair, text, gammas, options | {"seed": seed + turn}) for turn in range(repeats) for text in prompts
     ]
-    middle = {name: median([x for turn in turns for x in turn.get(name, [])]) for name in [*NAMES, *gammas]}
-    if math.isnan(middle["unit"]):
+    costs = Costs.of(turns, gammas)
+    if math.isnan(costs.step_seconds):
         raise ValueError(f"prompts={prompts!r:.80}: expected some whose outputs have two tokens or more")
-    extra = {name: max(0.0, middle[name]) for name in ("catch_up", "target_start", "draft_start")}
-    v = {gamma: middle[gamma] if gamma else 1.0 for gamma in gammas}
-    return Costs(c=middle["c"], v=v, step_seconds=middle["unit"], **extra)
+    return costs
 
 
 def watch_turn(pair: Pair, text: Source, gammas: Sequence[int], options: dict) -> dict:

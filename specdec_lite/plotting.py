@@ -104,10 +104,14 @@ def plot_alpha(rows: pd.DataFrame) -> Figure:
 
 
 def _alpha(axes: Axes, rows: pd.DataFrame) -> str:
-    for label, colour, marker, part in _series(rows):
+    for i, (label, colour, marker, part) in enumerate(_series(rows)):
         same = (part.alpha - part.acceptance_rate).abs().max() < 1e-9  # at temperature 0 each overlap is 0 or 1
         named = f"{'both estimates' if same else 'Σ min(p, q)'}, {label}"
-        axes.plot(part.gamma, part.alpha, color=colour, marker=marker, label=named)
+        error = None
+        if {"alpha_low", "alpha_high"} <= {*part} and part.alpha_low.notna().all():  # older tables have none
+            error = [(part.alpha - part.alpha_low).clip(0), (part.alpha_high - part.alpha).clip(0)]
+        look = {"color": colour, "marker": marker, "capsize": 3, "label": named}
+        axes.errorbar(part.gamma + 0.08 * i, part.alpha, error, **look)
         if not same:
             named = f"accepted ÷ examined, {label}"
             axes.plot(part.gamma, part.acceptance_rate, color=colour, linestyle=":", label=named)

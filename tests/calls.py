@@ -134,6 +134,8 @@ class World:
                     "backend": lambda graph, _: graph.forward, "progress": False,
                 },
             ),
+            "recorded": (sd.recorded, {"name": "c", "path": "eager", "temperature": 0}),
+            "recorded_table": (sd.recorded_table, {"temperature": 0}),
             "versions": (sd.versions, {}),
             "explore.accept_reject": (sd.explore.accept_reject, {"p": p, "q": q, "tokens": ["a", "b"]}),
             "explore.gamma_map": (sd.explore.gamma_map, {"v": 1.0}),

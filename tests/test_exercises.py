@@ -2,15 +2,15 @@
 
 import itertools
 import json
-import math
 import re
 import statistics
 from fractions import Fraction
-from operator import mul, truediv
+from operator import truediv
 from pathlib import Path
 
 import pytest
 
+import specdec_lite as sd
 from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, chapter_12, chapter_A2
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -37,7 +37,7 @@ EXERCISES = sorted({tag.rpartition("-")[0] for tag in CELLS})
 
 def said(tag: str, capsys) -> str:
     """What the cell prints, run with the checkers of its chapter."""
-    exec(CELLS[tag], {"itertools": itertools, "statistics": statistics, "check": CHECKERS[tag.split("-")[1]]})
+    exec(CELLS[tag], {"itertools": itertools, "statistics": statistics, "sd": sd, "check": CHECKERS[tag.split("-")[1]]})
     return capsys.readouterr().out
 
 
@@ -160,13 +160,21 @@ def break_even(tokens=emitted, time=lambda gamma, c, v: gamma * c + v, hopeless=
     return function
 
 
-def per_token(draft=lambda gamma, c: gamma * c, target=lambda v: v, tokens=emitted):
-    """Exercise 6.2's solution, with a time or the number of tokens exchanged."""
-    return lambda alpha, gamma, c, v: (draft(gamma, c) / tokens(alpha, gamma), target(v) / tokens(alpha, gamma))
+def cautious(rank=lambda n: n // 20, factor=lambda a, c, v, g: emitted(a, g) / (g * c + v[g]), also=True):
+    """Exercise 6.3's solution, with the rank, the factor of a draw or the answer where nothing pays exchanged."""
+
+    def function(draws, gammas):
+        def score(gamma):
+            return sorted(factor(*draw, gamma) for draw in draws)[rank(len(draws))]
+
+        best = max(gammas, key=score)
+        return best if score(best) > 1 or not also else 0
+
+    return function
 
 
-def tokens_of(betas):
-    return 1 + sum(itertools.accumulate(betas, mul))
+def on_average(draws, gammas):
+    return max(gammas, key=lambda g: statistics.mean(emitted(a, g) / (g * c + v[g]) for a, c, v in draws))
 
 
 def round_floor(bits=8, target=1, draft=lambda gamma: gamma, own_bits=True, tokens=emitted):
@@ -320,21 +328,21 @@ MISTAKES = {
     "hopeless too early": ("ex_6_1", lambda gamma, c, v: None, "a good enough draft does pay"),
     "hopeless is one": ("ex_6_1", break_even(hopeless=1.0), "the answer is None"),
     "upside-down": ("ex_6_1", lambda gamma, c, v: 1 / (gamma * c + v), "print tokens and time"),
-    "per round": ("ex_6_2", per_token(tokens=lambda a, g: 1), "time of a round"),
-    "shares": ("ex_6_2", lambda a, g, c, v: (g * c / (g * c + v), v / (g * c + v)), "shares"),
-    "all accepted": ("ex_6_2", per_token(tokens=lambda a, g: g + 1), "as if all guesses"),
-    "per accepted": ("ex_6_2", per_token(tokens=lambda a, g: emitted(a, g) - 1), "by the accepted guesses"),
-    "a single draft step": ("ex_6_2", per_token(draft=lambda g, c: c), "γ draft steps"),
-    "narrow pass": ("ex_6_2", per_token(target=lambda v: 1), "takes v, not 1"),
-    "target first": ("ex_6_2", lambda *case: per_token()(*case)[::-1], "first the draft's"),
-    "tokens per time": ("ex_6_2", lambda *case: tuple(1 / x for x in per_token()(*case)), "right is (0.288, 0.469)"),
-    "mean chance": ("ex_6_3", lambda betas: emitted(statistics.mean(betas), len(betas)), "forgets the order"),
-    "no product": ("ex_6_3", lambda betas: 1 + sum(betas), "so multiply"),
-    "guesses only": ("ex_6_3", lambda betas: tokens_of(betas) - 1, "target's own, too"),
-    "far end first": ("ex_6_3", lambda betas: tokens_of(betas[::-1]), "the far end"),
-    "all or nothing": ("ex_6_3", lambda betas: 1 + len(betas) * math.prod(betas), "need not accept all"),
-    "first place twice": ("ex_6_3", lambda betas: tokens_of([betas[0], *betas]), "right is 2.440"),
-    "no guesses": ("ex_6_3", lambda betas: tokens_of(betas) if betas else 0, "plain decoding"),
+    "independent": ("ex_6_2", lambda: 4 * [0.8], "let the places differ"),
+    "plain mean": ("ex_6_2", lambda: [0.5, 0.8, 0.9, 1.0], "you made the plain mean 0.8"),
+    "the easy ones first": ("ex_6_2", lambda: [1.0, 1.0, 1.0, 0.2], "*more* than 3.36"),
+    "a little hard": ("ex_6_2", lambda: [0.65, 0.8846, 0.913, 0.857], "make the hard place harder"),
+    "too hard": ("ex_6_2", lambda: [0.3, 1.0, 1.0, 1.0], "not 0.8; guess i is examined"),
+    "five chances": ("ex_6_2", lambda: [0.5, 1.0, 1.0, 1.0, 1.0], "you return 5 chances"),
+    "above one": ("ex_6_2", lambda: [0.4, 1.2, 1.2, 1.2], "between 0 and 1"),
+    "one draw": ("ex_6_3", lambda draws, gammas: on_average(draws[:1], gammas), "you look at one draw"),
+    "on average": ("ex_6_3", on_average, "the best γ on average"),
+    "the lucky end": ("ex_6_3", cautious(lambda n: -1 - n // 20), "the lucky end"),
+    "the worst of all": ("ex_6_3", cautious(lambda n: 0), "the worst draw of all"),
+    "wide pass free": ("ex_6_3", cautious(factor=lambda a, c, v, g: emitted(a, g) / (g * c + 1)), "you take v = 1"),
+    "never plain": ("ex_6_3", cautious(also=False), "the answer is 0"),
+    "longest": ("ex_6_3", lambda draws, gammas: max(gammas), "print the fifth percentile"),
+    "always plain": ("ex_6_3", lambda draws, gammas: 0, "print the fifth percentile"),
     "no refusals": ("ex_7_1", lambda p, q: [min(a, b) for a, b in zip(p, q, strict=True)], "sum to 7/10"),
     "right rule": ("ex_7_1", lambda p, q: p, "this is p"),
     "not squared": ("ex_7_2", lambda p, epsilon, z: z * p * (1 - p) / epsilon, "square root"),

@@ -7,13 +7,13 @@ One file serves light and dark: the page that shows it tells it which of the two
 """
 
 import argparse
-import json
 import math
 from fractions import Fraction
 from html import escape
 from itertools import accumulate, pairwise
 from pathlib import Path
 
+from specdec_lite import recorded
 from specdec_lite.display import COLOURS
 
 ROOT = Path(__file__).parents[1]
@@ -30,9 +30,8 @@ FULL_ROUND = {"before": "start", "drafted": ["Mein", "Bruder", "lebt", "in"], "k
 SOURCE = {"tokens": 17, "words": ["My", "brother", "…", "</s>"]}
 WRONG = {"before": "start", "drafted": ["Mein", "Bruder", "wohnt", "in"], "at": 3, "wanted": "lebt"}
 
-# Chapter 0's text: its tokens, and what each round drafted; c and v(4) as recorded for chapter 12, without compiling.
-RECORDED = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))["costs"]["eager"]
-BILL = {"tokens": 39, "drafted": [4] * 9, "c": RECORDED["c"], "v": RECORDED["v"]["4"]}
+# Chapter 0's text: its tokens, and what each round drafted; c and v(4) as recorded, without compiling.
+BILL = {"tokens": 39, "drafted": [4] * 9, "c": float(recorded("c")), "v": float(recorded("v(4)"))}
 
 # Chapter 3's toy, here the same at every place of a round: three tokens, and a residual with two of them.
 TOKENS = ["und", "aber", "oder"]
@@ -66,7 +65,7 @@ MODULES = [
         ("fast/", [["narrow", "buffers"], ["compile"]]),
     ],
     [("the loops and their record", [["record", "generation"]])],
-    [("measured", [["costs"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
+    [("measured", [["costs"], ["measured"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
     [
         ("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]),
@@ -540,7 +539,7 @@ def bill() -> Drawing:
         "bill",
         386,
         f"{tokens} tokens, to scale: {fewer:.1f} times fewer passes of the target, but only {faster:.1f} times faster. "
-        f"On the machine recorded in chapter 12, a guess takes {c:.2f} of a plain step, and a wide pass {v:.2f}.",
+        f"On the machine that was recorded, a guess takes {c:.2f} of a plain step, and a wide pass {v:.2f}.",
         f"{fewer:.1f} times fewer passes make this text only {faster:.1f} times faster. A time line in plain steps, "
         f"the encoders left out: plain decoding takes {tokens}. Speculative decoding takes {rounds}, {c:.2f} for a "
         f"draft step and {v:.2f} for a wide pass, {time:.1f} in all. Sorted, that is {passes} for the passes, "

@@ -1,6 +1,9 @@
 """Checkers of chapter 6. Each prints what is right, or what is likely wrong, and never raises."""
 
-from math import isclose, prod
+import random
+from itertools import accumulate
+from math import isclose
+from operator import mul
 from statistics import mean
 
 from . import checker
@@ -54,70 +57,100 @@ def ex_6_1(break_even) -> str | None:
     return None
 
 
-ROUNDS = [(0.7, 4, 0.2, 1.3), (0.9, 2, 0.1, 1.1)]  # α, γ, c, v
+PLACES = 4
+
+
+def of_rounds(betas):
+    """α as a loop measures it, accepted ÷ examined, and the tokens of a round."""
+    reached = [1.0, *accumulate(betas, mul)]  # the chance to come to place 1, 2, …, and past the last one
+    return sum(reached[1:]) / sum(reached[:-1]), sum(reached)
 
 
 @checker
-def ex_6_2(per_token) -> str | None:
-    """γc and v, divided by the tokens of a round."""
-    found = [tuple(per_token(*case)) for case in ROUNDS]
-
-    def like(draft, target):
-        wanted = [(draft(*case), target(*case)) for case in ROUNDS]
-        return all(isclose(x, y, rel_tol=1e-6) for pair, right in zip(found, wanted) for x, y in zip(pair, right))
-
-    def drafting(a, g, c, v):
-        return g * c / tokens(a, g)
-
-    def checking(a, g, c, v):
-        return v / tokens(a, g)
-
-    if like(lambda a, g, c, v: g * c, lambda a, g, c, v: v):
-        return "this is the time of a round; a round emits 1 + α + … + α^γ tokens: divide by them"
-    if like(lambda a, g, c, v: g * c / (g * c + v), lambda a, g, c, v: v / (g * c + v)):
-        return "these are shares, which add up to 1; asked is the time per emitted token"
-    if like(lambda a, g, c, v: g * c / (g + 1), lambda a, g, c, v: v / (g + 1)):
-        return "you divide by γ + 1, as if all guesses were accepted"
-    if like(lambda a, g, c, v: g * c / (tokens(a, g) - 1), lambda a, g, c, v: v / (tokens(a, g) - 1)):
-        return "you divide by the accepted guesses; each round emits one token of the target's own, too"
-    if like(lambda a, g, c, v: c / tokens(a, g), checking):
-        return "a round has γ draft steps, not one"
-    if like(drafting, lambda a, g, c, v: 1 / tokens(a, g)):
-        return "the target's pass is over γ + 1 positions and takes v, not 1"
-    if like(checking, drafting):
-        return "first the draft's time, then the target's"
-    if not like(drafting, checking):
-        right = tuple(round(f(*ROUNDS[0]), 3) for f in (drafting, checking))
-        return f"for (α, γ, c, v) = {ROUNDS[0]} you say {found[0]}, right is {right}"
+def ex_6_2(chances) -> str | None:
+    """Four chances whose measured α is 0.8 and whose rounds give 3.05 tokens or fewer."""
+    betas = [float(beta) for beta in chances()]
+    if len(betas) != PLACES:
+        return f"a round has four guesses; you return {len(betas)} chances"
+    if not all(0 <= beta <= 1 for beta in betas):
+        return f"{betas}: a chance lies between 0 and 1"
+    alpha, emitted = of_rounds(betas)
+    if isclose(min(betas), max(betas)) and isclose(alpha, 0.8, abs_tol=0.005):
+        return "these are independent guesses, and the formula is right about them: let the places differ"
+    if not isclose(alpha, 0.8, abs_tol=0.005):
+        why = f"accepted ÷ examined is {alpha:.3f} on these rounds, not 0.8"
+        if isclose(mean(betas), 0.8, abs_tol=0.005):
+            return f"{why}: you made the plain mean 0.8, but guess 2 is examined only where guess 1 was accepted"
+        return f"{why}; guess i is examined with the product of all chances before it"
+    if emitted > tokens(0.8, PLACES):
+        return f"α is 0.8, and a round gives {emitted:.2f} tokens, *more* than 3.36: put the hard guess elsewhere"
+    if emitted > 3.05:
+        return f"α is 0.8, but a round gives {emitted:.2f} tokens: make the hard place harder and the others surer"
     return None
 
 
-PLACES = [[0.9, 0.5, 0.2], [0.3, 0.3, 0.9, 0.9]]
+GAMMAS = (1, 2, 4, 8)
+
+
+def versions(alpha, spread, c, v, seed, outliers=0.0):
+    """Draws around a truth; a share of outliers has a dear draft."""
+    rng = random.Random(seed)
+    found = []
+    for _ in range(400):
+        chance = min(1.0, max(0.0, rng.gauss(alpha, spread)))
+        dear = 3.0 if rng.random() < outliers else 1.0
+        found.append((chance, c * dear * rng.uniform(0.9, 1.1), {g: v(g) * rng.uniform(0.95, 1.05) for g in GAMMAS}))
+    return found
+
+
+TRUTHS = [
+    versions(0.8, 0.12, 0.15, lambda g: 1 + 0.04 * g, 1),  # the mean likes a longer γ than caution does
+    versions(0.85, 0.05, 0.12, lambda g: 1.1, 2, outliers=0.08),
+    [(0.9, 0.05, {1: 1.0, 2: 1.0, 4: 1.6, 8: 2.4}), *versions(0.9, 0.03, 0.05, lambda g: 1.0 if g < 8 else 1.9, 3)],
+]
+LOST = versions(0.55, 0.1, 0.3, lambda g: 1.2, 4)  # on average a little faster than plain, in many draws slower
+
+
+def factors(draws, gamma):
+    return sorted(tokens(alpha, gamma) / (gamma * c + v[gamma]) for alpha, c, v in draws)
+
+
+def chosen(score):
+    return [max(GAMMAS, key=lambda gamma: score(draws, gamma)) for draws in TRUTHS]
+
+
+def fifth(draws, gamma):
+    found = factors(draws, gamma)
+    return found[len(found) // 20]
+
+
+def of_means(draws, gamma):
+    alpha, c, v = mean(d[0] for d in draws), mean(d[1] for d in draws), mean(d[2][gamma] for d in draws)
+    return tokens(alpha, gamma) / (gamma * c + v)
 
 
 @checker
-def ex_6_3(tokens_of) -> str | None:
-    """1 + β₁ + β₁β₂ + …"""
-    found = [tokens_of(list(betas)) for betas in PLACES]
-
-    def like(answer):
-        return all(isclose(x, answer(betas), rel_tol=1e-6) for x, betas in zip(found, PLACES))
-
-    def right(betas):
-        return sum(prod(betas[:i]) for i in range(len(betas) + 1))
-
-    if like(lambda betas: tokens(mean(betas), len(betas))):
-        return "the mean forgets the order; the first place decides whether the others are reached at all"
-    if like(lambda betas: 1 + sum(betas)):
-        return "a refusal ends the round: the second guess counts only if the first was accepted, so multiply"
-    if like(lambda betas: right(betas) - 1):
-        return "these are the accepted guesses; the round emits one token of the target's own, too"
-    if like(lambda betas: right(betas[::-1])):
-        return "you begin at the far end; the first guess comes first"
-    if like(lambda betas: 1 + prod(betas) * len(betas)):
-        return "a round need not accept all guesses to be worth something: add the chance of reaching each one"
-    if not like(right):
-        return f"for {PLACES[0]} you say {found[0]:.3f}, right is {right(PLACES[0]):.3f}: 1 + 0.9 + 0.9 · 0.5 + …"
-    if not isclose(tokens_of([]), 1):
-        return "without guesses a round is plain decoding: 1 token"
+def ex_6_3(cautious) -> str | None:
+    """The γ with the highest fifth percentile of its factor, or 0."""
+    found = [cautious([*draws], [*GAMMAS]) for draws in TRUTHS]
+    right = chosen(fifth)
+    if found != right:
+        if found == chosen(lambda draws, gamma: factors(draws[:1], gamma)[0]):
+            return "you look at one draw; the others are as likely: take the factor of each of them"
+        if found in (chosen(of_means), chosen(lambda draws, gamma: mean(factors(draws, gamma)))):
+            return "this is the best γ on average; cautious is who asks for a low percentile of the factors"
+        if found == chosen(lambda draws, gamma: factors(draws, gamma)[-1 - len(draws) // 20]):
+            return "you take the lucky end: sort the factors from small to large, with five of 100 below"
+        if found == chosen(lambda draws, gamma: factors(draws, gamma)[0]):
+            return "this is the worst draw of all, and it gets worse with every further draw: leave five of 100 below"
+        if found == chosen(
+            lambda draws, gamma: fifth([(a, c, dict.fromkeys(GAMMAS, 1.0)) for a, c, v in draws], gamma)
+        ):
+            return "you take v = 1; each draw has a v for each γ"
+        return f"on three sets of draws you choose γ = {found}, right is {right}: print the fifth percentile of every γ"
+    lost = cautious([*LOST], [*GAMMAS])
+    if lost != 0:
+        return f"here even the best γ has a fifth percentile below 1, and you choose γ = {lost}: the answer is 0"
+    if cautious([(1.0, 0.1, {1: 1.0})], [1]) != 1:
+        return "a single draw, α = 1 and c = 0.1: γ = 1 is certainly faster, the answer is 1"
     return None

@@ -77,7 +77,7 @@ class Bench:
         speedup, low, high = paired_bootstrap(per_token_ratio, base_seconds, base_tokens, seconds, tokens)
         c, v = (self.costs.c, self.costs.v[gamma]) if self.costs else (math.nan, math.nan)
         return {
-            **counts(spec),
+            **counts(spec), **alpha_interval(spec),
             "seconds": sum(seconds), "baseline_tokens": sum(base_tokens), "baseline_seconds": sum(base_seconds),
             "speedup": speedup, "speedup_low": low, "speedup_high": high,
             "predicted_speedup": self.predict(gamma, verification), "c": c, "v": v,
@@ -118,6 +118,15 @@ def counts(runs: list[Generation]) -> dict:
         "acceptance_rate": total["accepted"] / examined,
         "tokens_per_target_pass": total["tokens"] / total["target_passes"],
     }
+
+
+def alpha_interval(runs: list[Generation]) -> dict[str, float]:
+    """Alpha's 95 % interval over prompts; NaN if one of them had nothing to examine."""
+    overlaps, examined = [g.overlap_sum for g in runs], [g.examined for g in runs]
+    if not all(examined):
+        return {"alpha_low": math.nan, "alpha_high": math.nan}
+    _, low, high = paired_bootstrap(lambda a, b: a / b, overlaps, examined)
+    return {"alpha_low": low, "alpha_high": high}
 
 
 def per_token_ratio(baseline_seconds, baseline_tokens, seconds, tokens):

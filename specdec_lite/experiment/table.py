@@ -28,8 +28,9 @@ KEY = [
     "prompts_id", "measure_id", "target_id", "draft_id",
 ]  # fmt: skip
 COLUMNS = [
-    *KEY, "prompts", "tokens", "target_passes", "draft_passes", "accepted", "examined", "alpha", "acceptance_rate",
-    "tokens_per_target_pass", "seconds", "baseline_tokens", "baseline_seconds",
+    *KEY, "prompts", "tokens", "target_passes", "draft_passes", "accepted", "examined",
+    "alpha", "alpha_low", "alpha_high", "acceptance_rate", "tokens_per_target_pass",
+    "seconds", "baseline_tokens", "baseline_seconds",
     "speedup", "speedup_low", "speedup_high", "predicted_speedup", "c", "v", "js", "js_floor", "js_floor_sd",
     "identical", "peak_memory_mb", "threads", "specdec_lite", "torch", "transformers", "worker",
 ]  # fmt: skip

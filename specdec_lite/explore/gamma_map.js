@@ -89,6 +89,10 @@ function mount(root, data) {
       dot.style.setProperty("--y", heights[i]);
       dot.classList.toggle("best", gammas[i] === gamma && factor > 1);
     });
+    const [name, i] = [one(".name"), gammas.indexOf(gamma)];
+    name.hidden = factor <= 1;
+    name.textContent = `γ = ${gamma}`;
+    place(name, (i + 0.5) / gammas.length, heights[i]);
     one("polyline").setAttribute("points", heights.map((y, i) => `${i + 0.5},${1 - y}`).join(" "));
     for (const name of Object.keys(at)) setSlider(root, name, at[name], said(at[name]));
     show("say", finding(alpha, c, gamma, factor));

@@ -172,6 +172,10 @@ def curve(data: dict) -> str:
         f'style="--x:{(i + 0.5) / len(gammas):.4g};--y:{height(f, above):.4g}"></i>'
         for i, f in enumerate(factors)
     )
+    # Its number is above it: the axis below names every third only, and a number on a dot covers it.
+    at_best = f"--x:{((best or 0) + 0.5) / len(gammas):.4g};--y:{height(factors[best or 0], above):.4g}"
+    hidden = " hidden" if best is None else ""
+    name = f'<span class="name" style="{at_best}"{hidden}>γ = {gammas[best or 0]}</span>'
     points = " ".join(f"{i + 0.5},{1 - height(f, above):.4g}" for i, f in enumerate(factors))
     side = "".join(
         f'<span data-factor="{f}" style="--x:{height(f, above):.4g}"{" hidden" if f > 2**above else ""}>{f:g}×</span>'
@@ -180,5 +184,6 @@ def curve(data: dict) -> str:
     shown = [((i + 0.5) / len(gammas), f"{g}") for i, g in enumerate(gammas) if len(gammas) <= 8 or i % 3 == 0]
     return f"""<div class="axis"><div class="side">{side}</div><div class="plane" aria-hidden="true">
 <span class="slow" style="--y:{height(1, above):.4g}">slower than plain decoding</span>
-<svg viewBox="0 0 {len(gammas)} 1" preserveAspectRatio="none"><polyline points="{points}"/></svg>{dots}</div></div>
+<svg viewBox="0 0 {len(gammas)} 1" preserveAspectRatio="none"><polyline points="{points}"/></svg>{dots}
+{name}</div></div>
 {ticks(shown, "ticks")}"""
