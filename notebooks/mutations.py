@@ -1,115 +1,140 @@
-"""Chapter 7's laboratory: one small speculative loop with hooks, twelve wrong versions, and six tests.
+"""Chapter 7's laboratory: one small speculative loop with hooks, sixteen wrong versions, and six tests.
 
-Everything is in fractions. A model is a function of (source, context) that gives three probabilities;
-a cursor remembers what it was fed, as a cache does. A mutation is a subclass that overrides one hook.
+Everything is in fractions. A model is a function of (source, text, position) that gives three probabilities;
+a cursor remembers what it was fed, as a cache does. A mutation is a subclass that overrides a hook or two.
 """
 
 from fractions import Fraction as F
-from math import log
+from functools import cache
+from itertools import accumulate, pairwise
+from math import log, prod
 from random import Random
 from typing import NamedTuple
 
-P0, Q0, Q1 = ([F(n, 10) for n in row] for row in ((5, 3, 2), (2, 5, 3), (6, 2, 2)))
+P0, Q0, Q1 = ([F(n, 10) for n in row] for row in ((5, 3, 2), (2, 1, 7), (6, 2, 2)))
 SOURCE = (2, 1, 2, 1)
+START, PAD = 0, 2  # every text begins with the one; the other is a token like any other, but see PadUncounted
 
 
-def turned(row, source, context):
+def turned(row, source, text, position):
     """The row, rotated by a number that depends on every token: a context-dependent model in one line."""
-    shift = (sum(source) + sum(context) + len(context)) % 3
+    shift = (sum(source) + sum(text) + (len(text) - 1 if position is None else position)) % 3
     return [row[(i - shift) % 3] for i in range(3)]
 
 
-def target(source, context):
-    return turned(P0, source, context)
+@cache
+def target(source, text, position=None):
+    return turned(P0, source, text, position)
 
 
-def draft(source, context):
-    return turned(Q1 if context else Q0, source, context)
+@cache
+def draft(source, text, position=None):
+    """Poor behind a token 0, and so at the start; else good."""
+    return turned(Q1 if text[-1] else Q0, source, text, position)
 
 
+@cache
 def greedy(model):
     """The same model at temperature 0: one-hot on its likeliest token."""
-    return lambda *seen: [F(i == max(range(3), key=model(*seen).__getitem__)) for i in range(3)]
+    return cache(lambda *seen: [F(i == max(range(3), key=model(*seen).__getitem__)) for i in range(3)])
 
 
 class Cursor:
-    """Feeds new tokens, gives one row per position, and can forget the last ones."""
+    """A model and its cache. `length` is what the loop believes to be in there."""
 
-    def __init__(self, model, source):
-        self.model, self.source, self.fed = model, source, ()
-        self.length = 0  # what the loop believes to be fed; rollback forgets the difference, as a cache does
-
-    def row(self):
-        return self.model(self.source, self.fed)
+    def __init__(self, model):
+        self.model, self.source, self.fed, self.length = model, SOURCE, (), 0
 
     def feed(self, tokens):
-        self.fed += tuple(tokens)
+        """One pass over new tokens: for each the row that says what follows it."""
+        rows = []
+        for i, token in enumerate(tokens):
+            self.fed += (token,)
+            rows.append(self.model(self.source, self.fed, self.position(tokens, i)))
         self.length += len(tokens)
+        return rows
+
+    def position(self, tokens, i):
+        return self.length + i
 
     def rollback(self, length):
+        """Forget the last tokens: as many as `length` goes down."""
         self.fed = self.fed[: len(self.fed) - (self.length - length)]
         self.length = length
 
 
+class Round(NamedTuple):
+    text: tuple  # at its beginning
+    guesses: tuple
+    q: list  # the draft's rows, as its cache gave them
+    p: list  # the target's: one more
+    n: int  # kept
+
+    @property
+    def examined(self):
+        """The drafted positions that were looked at."""
+        return min(self.n + 1, len(self.guesses))
+
+
 class Run(NamedTuple):
     tokens: tuple
-    passes: int  # of the target
-    fresh: bool  # did every row equal a fresh one?
-    accepted: int
-    examined: int  # drafted positions that the rule looked at
+    rounds: list  # each is one target pass
 
 
 class Right:
     """Leviathan et al. (2023), Algorithm 1. Each method is a hook that a mutation overrides."""
 
-    cursor = Cursor
+    cursor = Cursor  # the target's
 
     def run(self, p_model, q_model, gamma, length, draws, most=None):
-        """Emit `length` tokens, or what `most` target passes give."""
-        big, small = self.cursor(p_model, SOURCE), Cursor(q_model, SOURCE)
-        out, passes, fresh, accepted, examined = (), 0, True, 0, 0
-        self.begin()
-        while len(out) < length and passes != most:
-            drafted, claimed = (), []
-            self.before_drafting(small, out)
-            small.feed(out[small.length :])  # after full acceptance two: the last drafted token and the bonus
-            ahead = min(gamma, length - len(out))
-            for _ in range(ahead):
-                q = small.row()
-                fresh &= q == q_model(SOURCE, out + drafted)
-                x = draws.token(self.drawn_from(q))
-                if self.drops(q, x):
-                    break
-                drafted, claimed = (*drafted, x), [*claimed, self.claims(q)]
-                if len(drafted) < ahead:
-                    small.feed([x])  # the last one is fed when it is known to stand
-            rows = []
-            for i in range(len(drafted) + 1):
-                rows.append(big.row())
-                fresh &= rows[-1] == p_model(SOURCE, out + drafted[:i])
-                big.feed(drafted[i : i + 1])
-            passes += 1
-            n = 0
-            while n < len(drafted) and self.coin(draws, self.accept(rows[n], claimed[n], drafted[n])):
-                n += 1
-            kept, full = drafted[:n], n == len(drafted)
-            accepted, examined = accepted + n, examined + n + (not full)
-            big.rollback(len(out) + n)
-            small.rollback(min(len(out) + n, small.length))
-            after = rows[n] if full else self.after_refusal(rows[n], claimed[n])
-            ends = len(out) + n == length or (full and n and self.forgets_bonus)
-            new = () if ends else (draws.token(after),)
-            out += kept + new
-            big.feed(new)
-        return Run(out, passes, fresh, accepted, examined)
+        """Write `length` tokens, or as many as `most` target passes give."""
+        text, rounds, end = (START,), [], length + 1
+        big, small = self.cursor(p_model), Cursor(q_model)
+        while len(text) < end and len(rounds) != most:
+            ahead = min(gamma, end - len(text))
+            guesses, seen = self.propose(small, text, ahead, draws)
+            p = big.feed(text[big.length :] + guesses)  # the wide pass
+            q = [self.claims(row) for row in seen]
+            n = self.cut(p, q, guesses, draws)
+            rounds.append(Round(text, guesses, seen, p, n))
+            text += guesses[:n]
+            if len(text) < end and self.adds_own(n, guesses):
+                text += (draws.token(self.after(p, q, guesses, n)),)
+            for cursor in (big, small):
+                cursor.rollback(min(cursor.length, len(text) - 1))
+        return Run(text[1:], rounds)
 
-    forgets_bonus = False
+    def propose(self, small, text, ahead, draws):
+        """Guesses, and the row that each was drawn from."""
+        guesses, rows = (), []
+        while len(guesses) < ahead:
+            q = small.feed((text + guesses)[small.length :])[-1]
+            x = draws.token(self.drawn_from(q))
+            if self.drops(q, x):
+                break
+            guesses, rows = (*guesses, x), [*rows, q]
+        return guesses, rows
 
-    def begin(self):
-        pass
+    def cut(self, p, q, guesses, draws):
+        """How many guesses stay: the heads before the first tails."""
+        n = 0
+        while n < len(guesses):
+            if not self.coin(draws, self.accept(p[n], q[n], guesses[n])):
+                break
+            n += 1
+        return n
 
-    def before_drafting(self, small, out):
-        pass
+    def accept(self, p, q, x):
+        return min(F(1), p[x] / q[x]) if q[x] else F(0)
+
+    def after(self, p, q, guesses, n):
+        """The bonus, or the residual."""
+        if n == len(guesses):
+            return p[n]
+        return self.after_refusal(p[n], q[n], guesses[n])
+
+    def after_refusal(self, p, q, x):
+        return normalised([max(a - b, F(0)) for a, b in zip(p, q)], p)
 
     def drawn_from(self, q):
         return q
@@ -120,11 +145,8 @@ class Right:
     def drops(self, q, x):
         return False
 
-    def accept(self, p, q, x):
-        return min(F(1), p[x] / q[x]) if q[x] else F(1)
-
-    def after_refusal(self, p, q):
-        return normalised([max(a - b, F(0)) for a, b in zip(p, q)], p)
+    def adds_own(self, n, guesses):
+        return True
 
     def coin(self, draws, heads):
         return draws.coin(heads)
@@ -134,14 +156,53 @@ def normalised(row, otherwise):
     return [x / sum(row) for x in row] if sum(row) else otherwise
 
 
+class Block(Right):
+    """Sun et al. (2024), Algorithm 2: the guesses are judged together. Right, too."""
+
+    def ratios(self, p, q, guesses):
+        return [a[x] / b[x] for a, b, x in zip(p, q, guesses)]
+
+    def weights(self, p, q, guesses):
+        """How likely the first i guesses can all be kept."""
+        cap = lambda w, ratio: min(F(1), w * ratio)  # noqa: E731
+        return [*accumulate(self.ratios(p, q, guesses), cap, initial=F(1))]
+
+    def cut(self, p, q, guesses, draws):
+        """The place of the last heads."""
+        w, n = self.weights(p, q, guesses), 0
+        for i in range(1, len(guesses)):
+            z = sum(max(w[i] * a - b, F(0)) for a, b in zip(p[i], q[i]))
+            if self.coin(draws, z / (z + 1 - w[i]) if w[i] < 1 else F(1)):
+                n = i
+        return len(guesses) if self.coin(draws, self.last(p, q, guesses)) else n
+
+    def last(self, p, q, guesses):
+        return self.weights(p, q, guesses)[-1]
+
+    def after(self, p, q, guesses, n):
+        if n == len(guesses):
+            return p[n]
+        w = self.weights(p, q, guesses)[n]
+        return normalised([max(w * a - b, F(0)) for a, b in zip(p[n], q[n])], p[n])
+
+
 class ResampleFromP(Right):
-    def after_refusal(self, p, q):
+    def after_refusal(self, p, q, x):
         return p
 
 
 class ResidualReversed(Right):
-    def after_refusal(self, p, q):
+    def after_refusal(self, p, q, x):
         return normalised([max(b - a, F(0)) for a, b in zip(p, q)], p)
+
+
+class NoiseTwice(Right):
+    def after_refusal(self, p, q, x):
+        """The uniform that drew x draws here, too: it lies in x's part of [0, 1)."""
+        low, high = sum(q[:x]), sum(q[: x + 1])
+        ends = accumulate(super().after_refusal(p, q, x), initial=F(0))
+        inside = [min(max(end, low), high) for end in ends]
+        return [(b - a) / (high - low) for a, b in pairwise(inside)]
 
 
 class RatioInverted(Right):
@@ -152,6 +213,22 @@ class RatioInverted(Right):
 class AcceptIfLikelier(Right):
     def accept(self, p, q, x):
         return F(p[x] >= q[x])
+
+
+class FirstUnchecked(Right):
+    def cut(self, p, q, guesses, draws):
+        """How many guesses stay: the heads before the first tails."""
+        n = min(1, len(guesses))
+        while n < len(guesses):
+            if not self.coin(draws, self.accept(p[n], q[n], guesses[n])):
+                break
+            n += 1
+        return n
+
+
+class UncappedLast(Block):
+    def last(self, p, q, guesses):
+        return min(F(1), prod(self.ratios(p, q, guesses)))
 
 
 class ArgmaxDraft(Right):
@@ -169,7 +246,7 @@ class OneHotThenP(ArgmaxDraft):
     def claims(self, q):
         return self.drawn_from(q)
 
-    def after_refusal(self, p, q):
+    def after_refusal(self, p, q, x):
         return p
 
 
@@ -179,26 +256,32 @@ class DropsUnsure(Right):
 
 
 class ForgetsBonus(Right):
-    forgets_bonus = True
+    def adds_own(self, n, guesses):
+        return n < len(guesses)
 
 
 class DraftHole(Right):
-    def before_drafting(self, small, out):
-        small.length = max(len(out) - 1, 0)  # "all but the last token was fed"
+    def propose(self, small, text, ahead, draws):
+        small.length = len(text) - 1  # "all but the last token was fed"
+        return super().propose(small, text, ahead, draws)
 
 
 class CropsSource(Right):
     class cursor(Cursor):
         def rollback(self, length):
             super().rollback(length)
-            self.source = self.source[: length + 1]  # the start token, which a real cache holds too, counts
+            self.source = self.source[:length]
+
+
+class PadUncounted(Right):
+    class cursor(Cursor):
+        def position(self, tokens, i):
+            return self.length + sum(token != PAD for token in tokens[:i])
 
 
 class OneSeed(Right):
-    """One uniform u for all coins: each coin narrows the interval in which u must lie."""
-
-    def begin(self):
-        self.low, self.high = F(0), F(1)
+    low = F(0)  # the one uniform lies between these, as far as the coins have told
+    high = F(1)
 
     def coin(self, draws, heads):
         inside = min(max(heads, self.low), self.high)
@@ -211,8 +294,11 @@ MUTATIONS = {
     "right": Right,
     "refusal: draw from p": ResampleFromP,
     "residual q − p": ResidualReversed,
+    "noise used twice": NoiseTwice,
     "ratio min(1, q/p)": RatioInverted,
     "accept iff p ≥ q": AcceptIfLikelier,
+    "first guess unchecked": FirstUnchecked,
+    "block rule, last test uncapped": UncappedLast,
     "argmax draft, softmax q": ArgmaxDraft,
     "top-2 draft, raw q": TruncatedDraft,
     "one-hot q, refusal from p": OneHotThenP,
@@ -220,6 +306,7 @@ MUTATIONS = {
     "bonus token forgotten": ForgetsBonus,
     "hole in the draft's cache": DraftHole,
     "source cropped on rollback": CropsSource,
+    "pad not counted in a block": PadUncounted,
     "one uniform for all coins": OneSeed,
 }
 
@@ -273,10 +360,11 @@ def every_path(run, branching=Branching):
         scripts += draws.unexplored
 
 
-def emitted_law(loop, gamma=2, length=2):
-    """The exact law of the emitted tokens: {sequence: Fraction}."""
+@cache
+def emitted_law(loop, gamma=2, length=2, models=(target, draft)):
+    """The exact law of the emitted tokens: {text: Fraction}."""
     law = {}
-    for run, probability in every_path(lambda draws: loop().run(target, draft, gamma, length, draws)):
+    for run, probability in every_path(lambda draws: loop().run(*models, gamma, length, draws)):
         law[run.tokens] = law.get(run.tokens, 0) + probability
     return law
 
@@ -286,17 +374,17 @@ def costs(loop, q_model=draft, passes=2):
     accepted = examined = tokens = F(0)
     longest = 3 * passes
     for run, probability in every_path(lambda draws: loop().run(target, q_model, 2, longest, draws, passes)):
-        accepted += probability * run.accepted
-        examined += probability * run.examined
+        accepted += probability * sum(each.n for each in run.rounds)
+        examined += probability * sum(each.examined for each in run.rounds)
         tokens += probability * len(run.tokens)
     return accepted / examined, tokens / passes
 
 
-def target_law(length=2):
+def target_law(length=2, model=target):
     """The exact law of plain decoding."""
     law = {(): F(1)}
     for _ in range(length):
-        law = {(*c, x): w * p for c, w in law.items() for x, p in enumerate(target(SOURCE, c))}
+        law = {(*c, x): w * p for c, w in law.items() for x, p in enumerate(model(SOURCE, (START, *c)))}
     return law
 
 
@@ -316,17 +404,25 @@ def sequences(loop):
 def greedy_parity(loop):
     plain = ()
     for _ in range(12):
-        plain += (greedy(target)(SOURCE, plain).index(1),)
+        plain += (greedy(target)(SOURCE, (START, *plain)).index(1),)
     return loop().run(greedy(target), greedy(draft), 2, 12, Sampling(0)).tokens == plain
 
 
+def is_fresh(each, p_model=target, q_model=draft):
+    """Does each row of a round equal that of a pass without a cache?"""
+    texts = [each.text + each.guesses[:i] for i in range(len(each.guesses) + 1)]
+    fresh = [[model(SOURCE, text) for text in texts] for model in (p_model, q_model)]
+    return each.p == fresh[0] and each.q == fresh[1][: len(each.q)]
+
+
 def cache_is_fresh(loop):
-    return all(loop().run(target, draft, 2, 12, Sampling(seed)).fresh for seed in range(20))
+    runs = (loop().run(target, draft, 2, 12, Sampling(seed)) for seed in range(20))
+    return all(is_fresh(each) for run in runs for each in run.rounds)
 
 
 def passes_when_equal(loop):
     """With draft = target nothing is refused: 12 tokens at gamma = 2 are 4 passes."""
-    return all(loop().run(target, target, 2, 12, Sampling(seed)).passes == 4 for seed in range(20))
+    return all(len(loop().run(target, target, 2, 12, Sampling(seed)).rounds) == 4 for seed in range(20))
 
 
 def chi_square(counts, law):
@@ -361,6 +457,11 @@ TESTS = {
 }
 
 
+def caught(loop):
+    """By each test?"""
+    return [not test(loop) for test in TESTS.values()]
+
+
 def matrix():
     """{mutation: [caught by each test?]}"""
-    return {name: [not test(loop) for test in TESTS.values()] for name, loop in MUTATIONS.items()}
+    return {name: caught(loop) for name, loop in MUTATIONS.items()}

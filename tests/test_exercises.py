@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import mutations as lab
 import specdec_lite as sd
 from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, chapter_12, chapter_A2
 
@@ -37,7 +38,8 @@ EXERCISES = sorted({tag.rpartition("-")[0] for tag in CELLS})
 
 def said(tag: str, capsys) -> str:
     """What the cell prints, run with the checkers of its chapter."""
-    exec(CELLS[tag], {"itertools": itertools, "statistics": statistics, "sd": sd, "check": CHECKERS[tag.split("-")[1]]})
+    names = {"itertools": itertools, "statistics": statistics, "Fraction": Fraction, "sd": sd, "lab": lab}
+    exec(CELLS[tag], {**names, "check": CHECKERS[tag.split("-")[1]]})
     return capsys.readouterr().out
 
 
@@ -175,6 +177,25 @@ def cautious(rank=lambda n: n // 20, factor=lambda a, c, v, g: emitted(a, g) / (
 
 def on_average(draws, gammas):
     return max(gammas, key=lambda g: statistics.mean(emitted(a, g) / (g * c + v[g]) for a, c, v in draws))
+
+
+def tenths(*row):
+    return [Fraction(n, 10) for n in row]
+
+
+def split(keep=True, cuts=9, empty=False):
+    """Exercise 7.3's solution; without the pads, with so many cuts at most, or with an empty piece at the end."""
+
+    def function(tokens, pad):
+        pieces = [[]]
+        for token in tokens:
+            if keep or token != pad:
+                pieces[-1].append(token)
+            if token == pad and len(pieces) <= cuts:
+                pieces.append([])
+        return [piece for piece in pieces if piece or empty]
+
+    return function
 
 
 def round_floor(bits=8, target=1, draft=lambda gamma: gamma, own_bits=True, tokens=emitted):
@@ -343,10 +364,32 @@ MISTAKES = {
     "never plain": ("ex_6_3", cautious(also=False), "the answer is 0"),
     "longest": ("ex_6_3", lambda draws, gammas: max(gammas), "print the fifth percentile"),
     "always plain": ("ex_6_3", lambda draws, gammas: 0, "print the fifth percentile"),
-    "no refusals": ("ex_7_1", lambda p, q: [min(a, b) for a, b in zip(p, q, strict=True)], "sum to 7/10"),
-    "right rule": ("ex_7_1", lambda p, q: p, "this is p"),
-    "not squared": ("ex_7_2", lambda p, epsilon, z: z * p * (1 - p) / epsilon, "square root"),
-    "variance p": ("ex_7_2", lambda p, epsilon, z: z**2 * p / epsilon**2, "p(1 - p), not p"),
+    "the page's pair": ("ex_7_1", lambda: (lab.P0, lab.Q0), "what if it had one"),
+    "nothing to refuse": ("ex_7_1", lambda: (lab.P0, lab.P0), "p equals q"),
+    "hardly anything to refuse": ("ex_7_1", lambda: (lab.P0, lab.Q1), "1/4 is the least"),
+    "a token never drafted": ("ex_7_1", lambda: (lab.P0, tenths(0, 5, 5)), "every one must be above 0"),
+    "weights": ("ex_7_1", lambda: ([5, 3, 2], lab.Q0), "p sums to 10"),
+    "two tokens only": ("ex_7_1", lambda: (tenths(5, 5), tenths(2, 8)), "three tokens, please"),
+    "two tokens to choose from": ("ex_7_1", lambda: (tenths(4, 4, 2), tenths(2, 2, 6)), "two tokens to choose from"),
+    "an instance": ("ex_7_2", lab.Right(), "the class itself"),
+    "the right loop": ("ex_7_2", lab.Right, "what the right loop does"),
+    "the page's bug": ("ex_7_2", type("Mine", (lab.ForgetsBonus,), {}), "the page's forgotten bonus"),
+    "two tests": ("ex_7_2", lab.DraftHole, "Leave the caches alone"),
+    "off early": ("ex_7_2", lab.UncappedLast, "from the fourth token on only"),
+    "no harm": ("ex_7_2", lab.Block, "it differs from the right loop"),
+    "endless": (
+        "ex_7_2",
+        type("Mine", (lab.Right,), {"cut": lambda *_: 0, "adds_own": lambda *_: False}),
+        "every round must write at least one",
+    ),
+    "no cut": ("ex_7_3", lambda tokens, pad: [tokens], "positions are wrong: cut"),
+    "one by one": ("ex_7_3", lambda tokens, pad: [[token] for token in tokens], "four passes"),
+    "cut before": ("ex_7_3", lambda tokens, pad: [tokens[: (i := tokens.index(pad))], tokens[i:]], "before the pad"),
+    "pad dropped": ("ex_7_3", split(keep=False), "the pad is lost"),
+    "empty piece": ("ex_7_3", split(empty=True), "an empty piece"),
+    "first pad only": ("ex_7_3", split(cuts=1), "right is"),
+    "pad by heart": ("ex_7_3", lambda tokens, pad: split()(tokens, 9), "with the pad 5"),
+    "backwards": ("ex_7_3", lambda tokens, pad: split()(tokens[::-1], pad), "change places"),
     "bits as bytes": ("ex_12_1", round_floor(bits=1), "divide by 8"),
     "floor of a round": ("ex_12_1", round_floor(tokens=lambda a, g: 1), "this is the time of a round"),
     "all guesses good": ("ex_12_1", round_floor(tokens=lambda a, g: g + 1), "as if all guesses"),
@@ -393,7 +436,7 @@ def implied(answer):
     return c
 
 
-MISTAKES |= {
+MISTAKES_A2 = {
     "price of a round": ("ex_A2_1", implied(lambda tokens, g, s, v: tokens / s - v), "all γ guesses of a round"),
     "free width": ("ex_A2_1", implied(lambda tokens, g, s, v: (tokens / s - 1) / g), "you take v = 1"),
     "speed forgotten": ("ex_A2_1", implied(lambda tokens, g, s, v: (tokens - v) / g), "you forget the speed"),
@@ -411,9 +454,13 @@ MISTAKES |= {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+# An exercise has names of its own: no chapter takes another's case away.
+CASES = {f"{case[0]} {name}": case for mistakes in (MISTAKES, MISTAKES_A2) for name, case in mistakes.items()}
+
+
+@pytest.mark.parametrize("mistake", CASES)
 def test_mistake_gets_the_message_written_for_it(mistake, capsys):
-    name, function, message = MISTAKES[mistake]
+    name, function, message = CASES[mistake]
     getattr(CHECKERS[name.split("_")[1]], name)(function)
     out = capsys.readouterr().out
     assert out.startswith("✗ ") and message in out

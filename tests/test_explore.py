@@ -178,11 +178,20 @@ def test_changed_lines_are_those_of_the_source():
     changes = explore.changed_lines(lab.MUTATIONS)
     assert changes["right"] == []
     assert changes["refusal: draw from p"] == [
-        "  def after_refusal(self, p, q):",
+        "  def after_refusal(self, p, q, x):",
         "-     return normalised([max(a - b, F(0)) for a, b in zip(p, q)], p)",
         "+     return p",
     ]
-    assert changes["bonus token forgotten"] == ["- forgets_bonus = False", "+ forgets_bonus = True"]
+    assert changes["bonus token forgotten"] == [
+        "  def adds_own(self, n, guesses):",
+        "-     return True",
+        "+     return n < len(guesses)",
+    ]
+    assert changes["block rule, last test uncapped"] == [  # compared with the block rule, which is right, too
+        "  def last(self, p, q, guesses):",
+        "-     return self.weights(p, q, guesses)[-1]",
+        "+     return min(F(1), prod(self.ratios(p, q, guesses)))",
+    ]
     assert all(any(line.startswith("+ ") for line in lines) for name, lines in changes.items() if name != "right")
     # an inherited change is a change, too
     assert any("index(max(q))" in line for line in changes["one-hot q, refusal from p"])
@@ -307,5 +316,5 @@ def test_the_matrix_is_looked_up_rightly(js, shown):
     found = js(shown[5], "({...together(data, s), words: verdict(data, s)})", cases)
     for chosen, seen in zip(cases, found, strict=True):
         escaped = [name for i, (name, row) in enumerate(MATRIX.items()) if i and not any(row[k] for k in chosen)]
-        assert seen["escaped"] == escaped and seen["bugs"] == 12 and seen["caught"] == 12 - len(escaped)
-        assert f"{12 - len(escaped)} of 12 bugs" in seen["words"]
+        assert seen["escaped"] == escaped and seen["bugs"] == 16 and seen["caught"] == 16 - len(escaped)
+        assert f"{16 - len(escaped)} of 16 bugs" in seen["words"]

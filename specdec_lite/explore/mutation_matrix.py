@@ -12,19 +12,23 @@ from .page import Explorable, button, escape
 
 
 def changed_lines(loops: Mapping[str, type]) -> dict[str, list[str]]:
-    """For each wrong loop the lines that differ from the right one, the first: "- " before the old, "+ " the new.
+    """For each wrong loop the lines that differ from a right one: "- " before the old, "+ " the new.
 
-    A wrong loop is a subclass that replaces methods or attributes. Unchanged lines begin with two spaces.
+    The first loop is right. A wrong one is a subclass that replaces methods or attributes; it is compared with the
+    nearest class above it that is not wrong, too. Unchanged lines begin with two spaces.
     """
-    right = next(iter(loops.values()))
-    return {name: [] if loop is right else difference(loop, right) for name, loop in loops.items()}
+    _, *wrong = loops.values()
+    above = {name: next(cls for cls in loop.__mro__ if cls not in wrong) for name, loop in loops.items()}
+    return {name: [] if loop is above[name] else difference(loop, above[name]) for name, loop in loops.items()}
 
 
 def difference(loop: type, right: type) -> list[str]:
     own = {}
     for cls in reversed(loop.__mro__[: loop.__mro__.index(right)]):
         own |= statements(cls)
-    before = statements(right)
+    before = {}
+    for cls in reversed(right.__mro__[:-1]):
+        before |= statements(cls)
     lines = []
     for name, new in own.items():
         old = before.get(name, [])
