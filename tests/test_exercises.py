@@ -2,23 +2,43 @@
 
 import itertools
 import json
+import math
 import re
 import statistics
 from fractions import Fraction
-from operator import truediv
+from operator import eq, truediv
 from pathlib import Path
 
 import pytest
 
 import mutations as lab
 import specdec_lite as sd
-from check import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, chapter_12, chapter_A2
+from check import (
+    chapter_1,
+    chapter_2,
+    chapter_3,
+    chapter_4,
+    chapter_5,
+    chapter_6,
+    chapter_7,
+    chapter_8,
+    chapter_12,
+    chapter_A2,
+)
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CHECKERS = {
-    "1": chapter_1, "2": chapter_2, "3": chapter_3, "4": chapter_4, "5": chapter_5, "6": chapter_6, "7": chapter_7,
-    "12": chapter_12, "A2": chapter_A2,
-}  # fmt: skip
+    "1": chapter_1,
+    "2": chapter_2,
+    "3": chapter_3,
+    "4": chapter_4,
+    "5": chapter_5,
+    "6": chapter_6,
+    "7": chapter_7,
+    "8": chapter_8,
+    "12": chapter_12,
+    "A2": chapter_A2,
+}
 
 
 def exercise_cells() -> dict[str, str]:
@@ -454,8 +474,118 @@ MISTAKES_A2 = {
 }
 
 
+def tries(wanted=lambda p, q, left: [x / sum(left) for x in left], weighed=True, order=lambda qs: qs):
+    """Exercise 8.1's solution, with what is wanted after a refusal, its weight or the order of tries exchanged."""
+
+    def function(p, qs):
+        kept, refused = Fraction(0), Fraction(1)
+        for q in order(qs):
+            now = sum(map(min, p, q))
+            kept += refused * now if weighed else now
+            refused *= 1 - now
+            left = [max(a - b, Fraction(0)) for a, b in zip(p, q)]
+            if not sum(left):
+                break
+            p = wanted(p, q, left)
+        return kept
+
+    return function
+
+
+def stays_at_the_first(p, qs):
+    """Later tries against the first residual."""
+    kept = [tries()(p, [qs[0], q]) for q in qs[1:]]
+    first = tries()(p, qs[:1])
+    return 1 - (1 - first) * math.prod((1 - both) / (1 - first) for both in kept)
+
+
+def coupled(
+    position=lambda text, start: len(text),
+    limit=lambda gamma, left: min(gamma, left - 1),
+    emits=lambda own, guess: own,
+    extra=0,
+    goes_on=False,
+):
+    """Exercise 8.3's solution, with one part exchanged."""
+
+    def function(P, Q, gamma, length, draw):
+        text, kept = (), 0
+        while len(text) < length:
+            guesses = start = text
+            for _ in range(limit(gamma, length - len(text))):
+                guesses += (draw(Q(guesses), position(guesses, start)),)
+            kept += extra
+            for place in range(len(start), len(guesses) + 1):
+                own = draw(P(text), position(text, start))
+                guess = guesses[place] if place < len(guesses) else None
+                kept += own == guess
+                text += (own if guess is None else emits(own, guess),)
+                if own != guess and not (goes_on and guess is not None):
+                    break
+        return text, kept
+
+    return function
+
+
+def counts_behind(P, Q, gamma, length, draw):
+    """Right text; every guess that agrees counts, even behind one that differs."""
+    text, kept = (), 0
+    while len(text) < length:
+        start = guesses = text
+        for _ in range(min(gamma, length - len(text) - 1)):
+            guesses += (draw(Q(guesses), len(guesses)),)
+        own = start
+        for _ in guesses[len(start) :]:
+            own += (draw(P(own), len(own)),)
+        kept += sum(map(eq, own[len(start) :], guesses[len(start) :]))
+        while text == guesses[: len(text)] and len(text) < length:
+            text += (draw(P(text), len(text)),)
+    return text, kept
+
+
+MISTAKES_8 = {
+    "every try the first": ("ex_8_1", tries(lambda p, q, left: p), "against p"),
+    "residual as it is": ("ex_8_1", tries(lambda p, q, left: left), "divide the residual"),
+    "tries not weighed": ("ex_8_1", tries(weighed=False), "only after a refusal"),
+    "residual turned": (
+        "ex_8_1",
+        tries(lambda p, q, left: [max(b - a, 0) / sum(left) for a, b in zip(p, q)]),
+        "your residual is q - p",
+    ),
+    "one try": ("ex_8_1", tries(order=lambda qs: qs[:1]), "do you try it"),
+    "one draft": ("ex_8_1", tries(order=lambda qs: qs[:1] * len(qs)), "a distribution of its own"),
+    "last draft first": ("ex_8_1", tries(order=lambda qs: qs[::-1]), "the other way round"),
+    "refused": ("ex_8_1", lambda p, qs: 1 - tries()(p, qs), "a single guess is kept with"),
+    "the first residual": ("ex_8_1", stays_at_the_first, "right for two guesses, wrong for three"),
+    "p equals q": ("ex_8_1", lambda p, qs: tries()(p, qs) / (p not in qs), "ZeroDivisionError"),
+    "no guesses, one kept": ("ex_8_1", lambda p, qs: tries()(p, qs) if qs else Fraction(1), "an empty qs gives 0"),
+    "alike": ("ex_8_2", lambda: ([1, 1], [2, 2]), "p equals q"),
+    "the toy": ("ex_8_2", lambda: ([1, 2], [2, 1]), "as on the page"),
+    "chances": ("ex_8_2", lambda: ([0.75, 0.25], [0.25, 0.75]), "whole numbers"),
+    "never drafted": ("ex_8_2", lambda: ([1, 1], [0, 1]), "whole numbers"),
+    "three tokens": ("ex_8_2", lambda: ([1, 2, 3], [3, 2, 1]), "two numbers each"),
+    "one row": ("ex_8_2", lambda: [[3, 1]], "return p and q"),
+    "too near": ("ex_8_2", lambda: ([3, 2], [2, 3]), "a surplus of 3/2"),
+    "too far": ("ex_8_2", lambda: ([9, 1], [1, 9]), "comes with 9/100"),
+    "a surplus for nothing": ("ex_8_2", lambda: ([9, 7], [1, 7]), "above 1 it buys nothing more"),
+    "nothing drafted": ("ex_8_3", lambda P, Q, g, n, draw: coupled()(P, Q, 0, n, draw), "no guess was kept"),
+    "no count": ("ex_8_3", lambda P, Q, g, n, draw: coupled()(P, Q, g, n, draw)[0], "return the text and the number"),
+    "places of the round": (
+        "ex_8_3",
+        coupled(position=lambda text, start: len(text) - len(start)),
+        "from the beginning",
+    ),
+    "the guess stays": ("ex_8_3", coupled(emits=lambda own, guess: guess), "is not the target's own"),
+    "bonus counted": ("ex_8_3", coupled(extra=1), "only guesses are kept"),
+    "beyond the end": ("ex_8_3", coupled(limit=lambda gamma, left: gamma), "draft r - 1 at most"),
+    "one guess": ("ex_8_3", coupled(limit=lambda gamma, left: min(gamma, 1, left - 1)), "draft γ of them"),
+    "counts behind": ("ex_8_3", counts_behind, "count for nothing"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
-CASES = {f"{case[0]} {name}": case for mistakes in (MISTAKES, MISTAKES_A2) for name, case in mistakes.items()}
+GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_A2]
+CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}
 
 
 @pytest.mark.parametrize("mistake", CASES)
