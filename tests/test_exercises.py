@@ -22,6 +22,7 @@ from check import (
     chapter_6,
     chapter_7,
     chapter_8,
+    chapter_9,
     chapter_12,
     chapter_A2,
 )
@@ -36,6 +37,7 @@ CHECKERS = {
     "6": chapter_6,
     "7": chapter_7,
     "8": chapter_8,
+    "9": chapter_9,
     "12": chapter_12,
     "A2": chapter_A2,
 }
@@ -583,8 +585,87 @@ MISTAKES_8 = {
 }
 
 
+def choose(tokens=emitted, time=lambda c, gamma, v: gamma * c + v(gamma), only=None, lost=None):
+    """The solution of 9.1, with a part of it exchanged."""
+
+    def best(drafts, v, gammas):
+        def factor(way):
+            (alpha, c), gamma = drafts[way[0]], way[1]
+            return tokens(alpha, gamma) / time(c, gamma, v)
+
+        way = max(((name, gamma) for name in drafts for gamma in only or gammas), key=factor)
+        return way if factor(way) > 1 else lost and way
+
+    return best
+
+
+def by_name(key):
+    return lambda drafts, v, gammas: (max(drafts, key=lambda name: key(*drafts[name])), 4)
+
+
+def drafting(
+    product=True, keep=True, most=True, stop_at_eos=True, told=list, below=lambda chance, least: chance < least
+):
+    """The solution of 9.2, with a part of it exchanged."""
+
+    def draft(step, n, least, eos):
+        tokens, chance = [], 1.0
+        while len(tokens) < (n if most else 6):
+            token, prob = step(told(tokens))
+            chance = chance * prob if product else prob
+            if below(chance, least) and not keep:
+                break
+            tokens.append(token)
+            if below(chance, least) or (stop_at_eos and token == eos):
+                break
+        return tokens
+
+    return draft
+
+
+def one_step_late(step, n, least, eos):
+    tokens, chance, late = [], 1.0, False
+    while len(tokens) < n and not late and eos not in tokens:
+        late = chance < least
+        token, prob = step(tokens)
+        tokens, chance = [*tokens, token], chance * prob
+    return tokens
+
+
+SENTENCE = "My brother wants to buy a new car next week."
+MISTAKES_9 = {
+    "free passes": ("ex_9_1", choose(time=lambda c, gamma, v: gamma * c + 1), "you take v = 1"),
+    "one width": ("ex_9_1", choose(time=lambda c, gamma, v: gamma * c + v(1)), "at one γ only"),
+    "one guess a round": ("ex_9_1", choose(time=lambda c, gamma, v: c + v(gamma)), "drafts γ times"),
+    "nothing refused": ("ex_9_1", choose(lambda alpha, gamma: 1 + gamma * alpha), "a refusal ends the round"),
+    "target's own token": ("ex_9_1", choose(lambda a, g: emitted(a, g) - 1, lost=True), "target's own, too"),
+    "one γ for all": ("ex_9_1", choose(only=[4]), "a best γ of its own"),
+    "most often right": ("ex_9_1", by_name(lambda alpha, c: alpha), "most often right"),
+    "cheapest": ("ex_9_1", by_name(lambda alpha, c: -c), "the cheapest draft"),
+    "the first name": ("ex_9_1", lambda drafts, v, gammas: (min(drafts), 3), "in four cases you choose"),
+    "a name only": ("ex_9_1", lambda drafts, v, gammas: min(drafts), "a pair of a name and a γ"),
+    "never plain": ("ex_9_1", choose(lost=True), "the answer is None"),
+    "doubtful guess dropped": ("ex_9_2", drafting(keep=False), "must not depend on what it is"),
+    "each guess alone": ("ex_9_2", drafting(product=False), "one guess at a time"),
+    "each guess alone, and dropped": ("ex_9_2", drafting(product=False, keep=False), "one guess at a time"),
+    "a step too late": ("ex_9_2", one_step_late, "one guess too many"),
+    "n ignored": ("ex_9_2", drafting(most=False), "at most n = 2"),
+    "behind an EOS": ("ex_9_2", drafting(stop_at_eos=False), "nothing may follow an EOS"),
+    "step in the dark": ("ex_9_2", drafting(told=lambda tokens: []), "the guesses so far"),
+    "never stops": ("ex_9_2", drafting(below=lambda chance, least: False), "one guess at a time"),
+    "last guess first": ("ex_9_2", lambda *given: drafting()(*given)[::-1], "expected [11, 12, 13]"),
+    "stops at once": ("ex_9_2", lambda step, n, least, eos: [step([])[0]], "expected [11, 12, 13]"),
+    "no sentences": ("ex_9_3", lambda: SENTENCE, "expected two sentences"),
+    "too short to copy": ("ex_9_3", lambda: ("He is old.", "He is young."), "at least eight"),
+    "nothing changed": ("ex_9_3", lambda: (SENTENCE, SENTENCE), "0 words differ"),
+    "a word more": ("ex_9_3", lambda: (SENTENCE, SENTENCE.replace("new", "very new")), "10 words became 11"),
+    "two words": ("ex_9_3", lambda: (SENTENCE, SENTENCE.replace("new car", "old house")), "2 words differ"),
+    "mostly copied": ("ex_9_3", lambda: (SENTENCE, SENTENCE.replace("new", "big")), "tokens per target pass"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
-GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_A2]
+GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_A2]
 CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}
 
 
