@@ -146,7 +146,7 @@ def measure(pair: sd.Pair, texts: list, file: Path, turns: int, seconds: float, 
         turn["when"] = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
         found["turns"].append(turn)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(rounded(found), indent=1) + "\n", encoding="utf8")
+        file.write_text(written(rounded(found)), encoding="utf8")
         longest = max(longest, time.perf_counter() - began)
         print(f"turn {len(found['turns'])} of {turns}: {time.perf_counter() - began:.0f} s", flush=True)
     return rounded(found)
@@ -159,6 +159,13 @@ def rounded(thing):
     if isinstance(thing, list):
         return [rounded(value) for value in thing]
     return round(thing, 6) if isinstance(thing, float) else thing
+
+
+def written(found: dict) -> str:
+    """JSON with a line for each turn."""
+    head = json.dumps({name: value for name, value in found.items() if name != "turns"}, indent=1)
+    turns = ",\n".join(f"  {json.dumps(turn)}" for turn in found["turns"])
+    return f'{head[:-2]},\n "turns": [\n{turns}\n ]\n}}\n'
 
 
 def rates(found: dict, gamma: int) -> dict[int, list[float]]:
