@@ -22,6 +22,9 @@ PARALLEL := OMP_NUM_THREADS=1
 # make bench: for instance BENCH="--pairs pocket --prompts 20"
 BENCH ?=
 
+# make batches: for instance BATCHES="--turns 4 --out results/batches.json"
+BATCHES ?=
+
 # make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes
 DATA    ?= download
 MINUTES ?= 93
@@ -29,13 +32,14 @@ DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p taught_tokens 600000
 
-.PHONY: help book execute status look results measure test test-long lines bench pair repository clean
+.PHONY: help book execute status look results measure test test-long lines bench batches pair repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
 	@echo "make results           run the gamma experiment: results/results.csv and three figures (GAMMAS= TEMPERATURES= PROMPTS=)"
 	@echo "make bench             speed beside Hugging Face's own loops: results/bench.md and bench.csv (BENCH= options)"
 	@echo "make measure           measure the pocket pair once more: a session for the table that every page quotes (MEASURE=)"
+	@echo "make batches           speed against the size of the batch, as chapter 10 shows it: some four minutes (BATCHES= options)"
 	@echo "make test              lint, unit tests, and every notebook against its stored outputs"
 	@echo "make test-long         every unit test, also those that take long: all families of models (a quarter of an hour)"
 	@echo "make lines             how long the modules are that carry the ideas"
@@ -82,6 +86,9 @@ measure: $(READY)
 	$(BIN)/python tools/draw.py
 	$(BIN)/python tools/quote.py
 	@echo "Quoted: README.md, book/, and the drawings. make execute runs the chapters again."
+
+batches: $(READY)
+	$(BIN)/python benchmarks/batches.py $(BATCHES)
 
 # Files go to the workers in their order: the one that compiles for real, with few tests, would else come last and alone.
 test: $(READY)

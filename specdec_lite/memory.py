@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, EncoderDecoderCache
 
 from .checks import check_integer
@@ -123,6 +124,17 @@ def encoder_width(hf_model) -> int:
     return getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config().hidden_size
 
 
+class NothingHidden(TorchDispatchMode):
+    """Some decoders ask whether their mask hides anything. Without numbers there is no answer; ours is no."""
+
+    asked = ("aten::_local_scalar_dense", "aten::item", "aten::is_nonzero")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.name() in self.asked and args[0].is_meta:
+            return True
+        return function(*args, **(kwargs or {}))
+
+
 @torch.inference_mode()
 def cached_numbers(hf_model) -> tuple[int, int]:
     """How many numbers the decoder's caches hold for one token, and for one position of the source.
@@ -132,12 +144,13 @@ def cached_numbers(hf_model) -> tuple[int, int]:
     """
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     states = torch.zeros(1, 1, encoder_width(hf_model), dtype=hf_model.dtype, device=hf_model.device)
-    hf_model(
-        encoder_outputs=EncoderStates(last_hidden_state=states),
-        decoder_input_ids=torch.zeros(1, 1, dtype=torch.long, device=hf_model.device),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    with NothingHidden():
+        hf_model(
+            encoder_outputs=EncoderStates(last_hidden_state=states),
+            decoder_input_ids=torch.zeros(1, 1, dtype=torch.long, device=hf_model.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
     own, cross = (
         sum(part.numel() for layer in each.layers for part in (layer.keys, layer.values))
         for each in (cache.self_attention_cache, cache.cross_attention_cache)

@@ -14,6 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 import specdec_lite as sd
+from specdec_lite.generation import plan_round
 from test_pages import MODULES
 
 ROOT = Path(__file__).parents[1]
@@ -203,6 +204,16 @@ def test_the_rounds_drawn_are_the_pocket_pairs():
         words = {"before": before, "drafted": [word.strip() for word in drafted], "kept": r.n_accepted}
         assert drawn == {**words, "added": added.strip()}
         before = added.strip()
+
+
+def test_the_row_that_is_ahead_sits_out_when_the_loops_plan_says_so():
+    gamma, kept = draw.LEAD["gamma"], [*draw.LEAD["kept"].values()]
+    texts = [sd.Text([0], frozenset(), 1000, row) for row in range(len(kept))]
+    for lead, waits in draw.leads():
+        plan = plan_round(texts, gamma)
+        assert (len(texts[0]) - len(texts[1]), plan[0] is None) == (lead, waits) and plan[1] == gamma
+        for text, n, count in zip(texts, plan, kept):
+            text.write([7] * (0 if n is None else count + 1))
 
 
 def test_the_words_of_chapters_1_and_2_are_the_pocket_targets():

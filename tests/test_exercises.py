@@ -23,6 +23,7 @@ from check import (
     chapter_7,
     chapter_8,
     chapter_9,
+    chapter_10,
     chapter_12,
     chapter_A2,
 )
@@ -38,6 +39,7 @@ CHECKERS = {
     "7": chapter_7,
     "8": chapter_8,
     "9": chapter_9,
+    "10": chapter_10,
     "12": chapter_12,
     "A2": chapter_A2,
 }
@@ -664,8 +666,60 @@ MISTAKES_9 = {
 }
 
 
+def rows_that_fit(fixed=lambda one, two: 2 * one - two, row=lambda one, two: two - one, last=lambda x: max(0, int(x))):
+    """Exercise 10.2's solution with a part exchanged."""
+    return lambda one, two, card: last((card - fixed(one, two)) / row(one, two))
+
+
+def refilled(order=list, room=lambda places: places, stays=lambda left: left > 1, at_once=True):
+    """Exercise 10.3's solution with a part exchanged."""
+
+    def function(lengths, places):
+        queue, batch, done = order(lengths), [], 0
+        while queue or batch:
+            free = room(places) - len(batch) if at_once or not batch else 0
+            batch, queue = batch + queue[:free], queue[free:]
+            done, batch = done + 1, [left - 1 for left in batch if stays(left)]
+        return done
+
+    return function
+
+
+def emptied(lengths, places):
+    """Right, but it takes the caller's list apart."""
+    found = chapter_10.filled(lengths, places)
+    lengths.clear()
+    return found
+
+
+MISTAKES_10 = {
+    "plays": ("ex_10_1", lambda a, b: b / a, "share of the rounds in which A plays"),
+    "how much faster": ("ex_10_1", lambda a, b: a / b - 1, "a share of rounds is at most 1"),
+    "of both rows' tokens": ("ex_10_1", lambda a, b: (a - b) / (a + b), "B plays in every round"),
+    "tokens gained": ("ex_10_1", lambda a, b: a - b, "how many tokens A gains"),
+    "never waits": ("ex_10_1", lambda a, b: 0.0, "can't run away for ever"),
+    "every other round": ("ex_10_1", lambda a, b: 0.5, "nobody ever waits"),
+    "squared": ("ex_10_1", lambda a, b: 1 - (b / a) ** 2, "you say"),
+    "weights for each row": ("ex_10_2", lambda one, two, card: card // one, "weights are paid once"),
+    "one row short": ("ex_10_2", rows_that_fit(fixed=lambda one, two: one), "one row short"),
+    "no weights": ("ex_10_2", rows_that_fit(fixed=lambda one, two: 0), "forget what is fixed"),
+    "two sets of weights": ("ex_10_2", lambda one, two, card: 2 * card // two, "one set of weights"),
+    "part of a row": ("ex_10_2", rows_that_fit(last=math.ceil), "round down"),
+    "rows not whole": ("ex_10_2", rows_that_fit(last=lambda x: x), "rows are whole"),
+    "fewer than none": ("ex_10_2", rows_that_fit(last=math.floor), "return 0, not -4"),
+    "still batches": ("ex_10_3", refilled(at_once=False), "before *every* pass"),
+    "no empty place": ("ex_10_3", lambda lengths, places: math.ceil(sum(lengths) / places), "no place ever empty"),
+    "one by one": ("ex_10_3", lambda lengths, places: sum(lengths), "one text after the other"),
+    "all at once": ("ex_10_3", lambda lengths, places: max(lengths, default=0), "only so many places"),
+    "longest first": ("ex_10_3", refilled(order=lambda x: sorted(x, reverse=True)), "may not reorder"),
+    "leaves late": ("ex_10_3", refilled(stays=lambda left: left > 0), "its place is free before the next one"),
+    "a place too many": ("ex_10_3", refilled(room=lambda places: places + 1), "you say"),
+    "takes the list apart": ("ex_10_3", emptied, "changes the list"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
-GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_A2]
+GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_A2]
 CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}
 
 

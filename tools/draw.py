@@ -41,6 +41,9 @@ Q = [Fraction(1, 6), Fraction(5, 6), Fraction(0)]
 # A batch after a round: how many guesses each row kept, and what the target added (None: a kept EOS ended the row).
 BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual"), "C": (2, None)}}
 
+# Two rows whose guesses have opposite luck: of the first all are kept, of the second none. (A test runs the plan.)
+LEAD = {"gamma": 4, "kept": {"A": 4, "B": 0}, "rounds": 7}
+
 # The modules, from the ground up, as the page about them lists them (a test compares): boxes side by side, each with a
 # title and rows of modules. Those of CORE carry the ideas; the Makefile counts their lines.
 MODULES = [
@@ -771,6 +774,53 @@ def ragged_rows() -> Drawing:
     return d
 
 
+def leads() -> list[tuple[int, bool]]:
+    """Before each round: how many tokens the lucky row is ahead, and whether it sits the round out."""
+    gamma, (lucky, unlucky) = LEAD["gamma"], LEAD["kept"].values()
+    found, lead = [], 0
+    for _ in range(LEAD["rounds"]):
+        waits = lead > gamma
+        found.append((lead, waits))
+        lead += (0 if waits else lucky + 1) - (unlucky + 1)
+    return found
+
+
+def sits_out() -> Drawing:
+    gamma, (lucky, unlucky), found = LEAD["gamma"], LEAD["kept"], leads()
+    waiting = [i for i, (_, waits) in enumerate(found, 1) if waits]
+    row, top, x0, step, size = 38, 100, 92, 32, 28
+    listed = f"{', '.join(map(str, waiting[:-1]))} and {waiting[-1]}"
+    d = Drawing(
+        "sits_out",
+        top + row * len(found) + 50,
+        f"Row {lucky} sits out whenever it is more than γ = {gamma} tokens ahead. In the long run it is no faster than "
+        f"row {unlucky}.",
+        f"A row that is more than γ ahead sits out. Two rows and {spelled(len(found))} rounds with γ = {gamma}. Row "
+        f"{lucky}’s guesses are all kept, so it grows by {spelled(gamma + 1)} in every round that it plays. Row "
+        f"{unlucky}’s are all refused, so it grows by one. Row {lucky} is ahead by "
+        f"{', '.join(str(lead) for lead, _ in found)} tokens as the rounds begin. A line is drawn behind {gamma}. In "
+        f"rounds {listed} the lead is beyond it, and row {lucky} sits out until row {unlucky} has caught up.",
+    )
+    d.text(LEFT, 32, f"How far is row {lucky} ahead of row {unlucky}?", "bold")
+    limit = x0 + step * gamma - 2
+    d.text(limit, 64, f"γ = {gamma}", "small middle")
+    d.text(LEFT, 86, "round", "small soft")
+    d.path(f"M{limit} 72V{top + row * len(found)}", "ink thick")
+    for i, (lead, waits) in enumerate(found):
+        y = top + row * i
+        d.text(LEFT + 44, y + 20, str(i + 1), "small end")
+        for j in range(lead):
+            d.rect(x0 + step * j, y, size, size, "wash ink" if j >= gamma else "wash line", r=4)
+        end = max(x0 + step * lead, limit + 6) + 8
+        if not lead:
+            d.text(limit - 12, y + 20, "even", "small soft end")
+        d.text(end, y + 20, "sits out" if waits else "plays", "small bold" if waits else "small")
+    d.text(
+        LEFT, top + row * len(found) + 30, f"row {lucky} plays: +{gamma + 1}; row {unlucky}: +1 in every round", "small"
+    )
+    return d
+
+
 def modules() -> Drawing:
     names = {title: [spaced(name) for row in rows for name in row] for floor in MODULES for title, rows in floor}
     listed = ". ".join(f"{title.rstrip('/').capitalize()}: {', '.join(held)}" for title, held in names.items())
@@ -820,8 +870,8 @@ def chip_width(word: str) -> float:
 
 
 DRAWINGS = [
-    *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, modules),
-    *(caches_all_kept, caches_refused, hole),
+    *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, sits_out),
+    *(modules, caches_all_kept, caches_refused, hole),
 ]
 
 
