@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
@@ -132,14 +133,30 @@ def cached_numbers(hf_model) -> tuple[int, int]:
     """
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     states = torch.zeros(1, 1, encoder_width(hf_model), dtype=hf_model.dtype, device=hf_model.device)
-    hf_model(
-        encoder_outputs=EncoderStates(last_hidden_state=states),
-        decoder_input_ids=torch.zeros(1, 1, dtype=torch.long, device=hf_model.device),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    with all_layers(hf_model):
+        hf_model(
+            encoder_outputs=EncoderStates(last_hidden_state=states),
+            decoder_input_ids=torch.zeros(1, 1, dtype=torch.long, device=hf_model.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
     own, cross = (
         sum(part.numel() for layer in each.layers for part in (layer.keys, layer.values))
         for each in (cache.self_attention_cache, cache.cross_attention_cache)
     )
     return own, cross
+
+
+@contextmanager
+def all_layers(hf_model) -> Iterator[None]:
+    """No layer is dropped, as in training; and on "meta" no shortcut reads a mask, which has no numbers there."""
+    training, attention = hf_model.training, hf_model.config._attn_implementation
+    hf_model.eval()
+    if hf_model.device.type == "meta":
+        hf_model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        hf_model.train(training)
+        if hf_model.device.type == "meta":
+            hf_model.set_attn_implementation(attention)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers as hf
 from transformers import T5Config, T5ForConditionalGeneration
 
 import specdec_lite as sd
@@ -242,6 +243,22 @@ def test_the_budget_of_models_without_weights():
     half = sd.memory_budget(model, source_length=100, max_new_tokens=50, batch_size=2, gamma=0, dtype="bfloat16")
     assert (2 * half.weights, 2 * half.self_cache) == (full.weights, full.self_cache)
     assert full.probabilities == 2 * 32128 * 4 * 4 and half.probabilities == 2 * 32128 * (2 + 3 * 4)
+
+
+def shape_of(kind: str, layers: int = 4, width: int = 64):
+    """A model of a few layers without weights, in training mode, as its class makes it."""
+    sizes = {"layers": layers, "attention_heads": 4, "ffn_dim": 2 * width, "layerdrop": 0.9}
+    shapes = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in sizes.items()}
+    with torch.device("meta"):
+        return getattr(hf, f"{kind}ForConditionalGeneration")(getattr(hf, f"{kind}Config")(d_model=width, **shapes))
+
+
+@pytest.mark.parametrize("kind", ["Bart", "M2M100", "Whisper"])
+def test_the_budget_of_families_that_drop_layers_or_look_at_their_mask(kind):
+    model = shape_of(kind).train()
+    budget = sd.memory_budget(model, source_length=10, max_new_tokens=6)
+    assert (budget.self_cache, budget.cross_cache) == (6 * 2 * 4 * 64 * 4, 10 * 2 * 4 * 64 * 4)
+    assert model.training and model.config._attn_implementation == "sdpa"
 
 
 def test_what_two_models_share_is_counted_once():
