@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, EncoderDecoderCache
 
 from .checks import check_integer
@@ -124,17 +124,6 @@ def encoder_width(hf_model) -> int:
     return getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config().hidden_size
 
 
-class NothingHidden(TorchDispatchMode):
-    """Some decoders ask whether their mask hides anything. Without numbers there is no answer; ours is no."""
-
-    asked = ("aten::_local_scalar_dense", "aten::item", "aten::is_nonzero")
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.name() in self.asked and args[0].is_meta:
-            return True
-        return function(*args, **(kwargs or {}))
-
-
 @torch.inference_mode()
 def cached_numbers(hf_model) -> tuple[int, int]:
     """How many numbers the decoder's caches hold for one token, and for one position of the source.
@@ -144,7 +133,7 @@ def cached_numbers(hf_model) -> tuple[int, int]:
     """
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     states = torch.zeros(1, 1, encoder_width(hf_model), dtype=hf_model.dtype, device=hf_model.device)
-    with NothingHidden():
+    with all_layers(hf_model):
         hf_model(
             encoder_outputs=EncoderStates(last_hidden_state=states),
             decoder_input_ids=torch.zeros(1, 1, dtype=torch.long, device=hf_model.device),
@@ -156,3 +145,18 @@ def cached_numbers(hf_model) -> tuple[int, int]:
         for each in (cache.self_attention_cache, cache.cross_attention_cache)
     )
     return own, cross
+
+
+@contextmanager
+def all_layers(hf_model) -> Iterator[None]:
+    """No layer is dropped, as in training; and on "meta" no shortcut reads a mask, which has no numbers there."""
+    training, attention = hf_model.training, hf_model.config._attn_implementation
+    hf_model.eval()
+    if hf_model.device.type == "meta":
+        hf_model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        hf_model.train(training)
+        if hf_model.device.type == "meta":
+            hf_model.set_attn_implementation(attention)

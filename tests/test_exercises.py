@@ -24,6 +24,7 @@ from check import (
     chapter_8,
     chapter_9,
     chapter_10,
+    chapter_11,
     chapter_12,
     chapter_A2,
 )
@@ -40,6 +41,7 @@ CHECKERS = {
     "8": chapter_8,
     "9": chapter_9,
     "10": chapter_10,
+    "11": chapter_11,
     "12": chapter_12,
     "A2": chapter_A2,
 }
@@ -718,8 +720,70 @@ MISTAKES_10 = {
 }
 
 
+def tie(step=chapter_11.step, size=max, near=lambda off, step: off <= step):
+    """Exercise 11.1's solution, with the step, its size or the comparison exchanged."""
+    return lambda x, y, bits: near(abs(x - y), step(size(abs(x), abs(y)), bits))
+
+
+def alarm(mean=None, window=lambda window: window, patience=lambda patience: patience, **more):
+    """Exercise 11.2's solution, with its mean, its window or its patience exchanged."""
+    return lambda calls, limit, w, n: chapter_11.states(calls, limit, window(w), patience(n), mean=mean, **more)
+
+
+NUMBERS = {"alpha": 0.8, "c": 0.2, "v": 1.4, "gamma": 4, "speedup": 1.5, "pays": True}
+
+MISTAKES_11 = {
+    "fixed limit": ("ex_11_1", lambda x, y, bits: abs(x - y) < 0.01, "a fixed limit won't do"),
+    "larger fixed limit": ("ex_11_1", lambda x, y, bits: abs(x - y) < 0.07, "a fixed limit won't do"),
+    "relative limit": ("ex_11_1", tie(lambda x, bits: abs(x) * 2.0**-bits), "round log2 down"),
+    "bfloat16 only": ("ex_11_1", lambda x, y, bits: tie()(x, y, 7), "use bits"),
+    "equal only": ("ex_11_1", lambda x, y, bits: x == y, "neighbours count"),
+    "less than a step": ("ex_11_1", tie(near=lambda off, step: off < step), "≤"),
+    "smaller size": ("ex_11_1", tie(size=min), "*larger*"),
+    "sign kept": ("ex_11_1", lambda x, y, bits: x > 0 and tie()(x, y, bits), "negative"),
+    "log of a negative": (
+        "ex_11_1",
+        lambda x, y, bits: abs(x - y) <= 2.0 ** (math.floor(math.log2(max(x, y))) - bits),
+        "raised",
+    ),
+    "inverse": ("ex_11_1", lambda x, y, bits: not tie()(x, y, bits), "other way round"),
+    "always near": ("ex_11_1", lambda x, y, bits: True, "for every pair"),
+    "at once": (
+        "ex_11_2",
+        lambda calls, limit, *_: [s / e < limit for s, e in calls],
+        "each call alone",
+    ),
+    "no patience": ("ex_11_2", alarm(patience=lambda n: 1), "no patience"),
+    "off at once": ("ex_11_2", alarm(back=1), "to switch off, too"),
+    "never off": ("ex_11_2", alarm(back=10**9), "never goes off"),
+    "count not reset": ("ex_11_2", alarm(rising=1), "back to 0"),
+    "window of one": ("ex_11_2", alarm(window=lambda w: 1), "judge each call alone"),
+    "no forgetting": ("ex_11_2", alarm(window=lambda w: 10**9), "never forget"),
+    "averaged ratios": ("ex_11_2", alarm(mean=chapter_11.mean_of_ratios), "divide sums"),
+    "on above": ("ex_11_2", lambda *stream: [not on for on in chapter_11.states(*stream)], "*below*"),
+    "one state": ("ex_11_2", lambda calls, *_: [False], "one state for each call"),
+    "at the limit is below": (
+        "ex_11_2",
+        lambda calls, limit, *rest: chapter_11.states(calls, limit + 1e-9, *rest),
+        "not below it",
+    ),
+    "late": ("ex_11_2", lambda *stream: [False, *chapter_11.states(*stream)[:-1]], "right is"),
+    "no dictionary": ("ex_11_3", lambda: (0.8, 0.2), "return a dictionary"),
+    "α in percent": ("ex_11_3", lambda: NUMBERS | {"alpha": 80}, "between 0 and 1"),
+    "half a guess": ("ex_11_3", lambda: NUMBERS | {"gamma": 2.5}, "a whole number"),
+    "a free draft": ("ex_11_3", lambda: NUMBERS | {"c": 0}, "takes time"),
+    "narrow by wide": ("ex_11_3", lambda: NUMBERS | {"v": 0.3}, "not narrow ÷ wide"),
+    "no time": ("ex_11_3", lambda: NUMBERS | {"speedup": 0}, "plain seconds"),
+    "a miracle": ("ex_11_3", lambda: NUMBERS | {"speedup": 7}, "at most γ + 1"),
+    "tokens for speed": ("ex_11_3", lambda: NUMBERS | {"speedup": emitted(0.8, 4)}, "tokens per target pass"),
+    "seconds upside down": ("ex_11_3", lambda: NUMBERS | {"speedup": 2.2 / emitted(0.8, 4)}, "upside down"),
+    "another baseline": ("ex_11_3", lambda: NUMBERS | {"alpha": 0.1, "speedup": 2.2}, "its cache"),
+    "pays in spite of it": ("ex_11_3", lambda: NUMBERS | {"speedup": 0.9}, "pays=True"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
-GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_A2]
+GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_11, MISTAKES_A2]
 CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}
 
 

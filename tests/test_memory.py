@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers as hf
 from transformers import T5Config, T5ForConditionalGeneration
 
 import specdec_lite as sd
@@ -253,6 +254,22 @@ def test_the_budget_of_a_family_is_the_same_without_weights(family):
         bare = type(model)(model.config).eval()
     told, held = (replace(sd.memory_budget(each, **lengths), weights=0) for each in (bare, model))
     assert told == held  # weights may differ: some tiny models have an output matrix of their own
+
+
+def shape_of(kind: str, layers: int = 4, width: int = 64):
+    """A model of a few layers without weights, in training mode, as its class makes it."""
+    sizes = {"layers": layers, "attention_heads": 4, "ffn_dim": 2 * width, "layerdrop": 0.9}
+    shapes = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in sizes.items()}
+    with torch.device("meta"):
+        return getattr(hf, f"{kind}ForConditionalGeneration")(getattr(hf, f"{kind}Config")(d_model=width, **shapes))
+
+
+@pytest.mark.parametrize("kind", ["Bart", "M2M100", "Whisper"])
+def test_the_budget_of_families_that_drop_layers_or_look_at_their_mask(kind):
+    model = shape_of(kind).train()
+    budget = sd.memory_budget(model, source_length=10, max_new_tokens=6)
+    assert (budget.self_cache, budget.cross_cache) == (6 * 2 * 4 * 64 * 4, 10 * 2 * 4 * 64 * 4)
+    assert model.training and model.config._attn_implementation == "sdpa"
 
 
 def test_what_two_models_share_is_counted_once():
