@@ -25,14 +25,14 @@ BENCH ?=
 # make batches: for instance BATCHES="--turns 4 --out results/batches.json"
 BATCHES ?=
 
-# make pair: the folder with the sentence pairs, or "download"; how long, on what, where to write, and the sizes
+# make pair: the folder with the sentence pairs, or "download"; target tokens to train on, on what, where to write, sizes
 DATA    ?= download
-MINUTES ?= 93
+TOKENS  ?= 9100000
 DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
-SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p taught_tokens 600000
+SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p written_tokens 400000 -p taught_tokens 600000
 
-.PHONY: help book execute status look results measure test test-long lines bench batches pair repository clean
+.PHONY: help book execute status look results measure test test-long lines bench batches pair drafts repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
@@ -46,7 +46,8 @@ help:
 	@echo "make execute           run the notebooks again and store their outputs (NOTEBOOKS=… for some)"
 	@echo "make look              look at the built book in a browser: errors, contrast, code cut off, weight (needs Chromium and npm)"
 	@echo "make status            write the page that says what ran on what, and how much is tested"
-	@echo "make pair              train the pocket pair (DATA= MINUTES= DEVICE= OUT= SIZES=)"
+	@echo "make pair              train the pocket pair (DATA= TOKENS= DEVICE= OUT= SIZES=)"
+	@echo "make drafts            train drafts of other sizes for it, and with parts of the recipe left out (DATA= DRAFTS= options)"
 	@echo "make repository URL=…  say where this repository lives"
 	@echo "make clean             remove the environment and the built book; results/ stays"
 
@@ -112,8 +113,14 @@ lines:
 pair: $(READY)
 	mkdir -p "$(OUT)"
 	$(BIN)/papermill -k python3 notebooks/A1_train_the_pocket_pair.ipynb "$(OUT)/A1_train_the_pocket_pair.ipynb" \
-		-p data "$(DATA)" -p minutes "$(MINUTES)" -p device "$(DEVICE)" $(SIZES) \
+		-p data "$(DATA)" -p tokens "$(TOKENS)" -p device "$(DEVICE)" $(SIZES) \
 		-p checkpoints "$(OUT)/checkpoints" -p out "$(OUT)"
+
+# The folder DATA is the one that `make pair` leaves in $(OUT)/checkpoints/data. DRAFTS="--only layers_1 --tokens 600000"
+DRAFTS ?=
+
+drafts: $(READY)
+	$(BIN)/python benchmarks/draft_sizes.py "$(DATA)" --out "$(OUT)/drafts" $(DRAFTS)
 
 repository:
 	$(PYTHON) tools/repository.py "$(URL)"

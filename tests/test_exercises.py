@@ -26,6 +26,7 @@ from check import (
     chapter_10,
     chapter_11,
     chapter_12,
+    chapter_A1,
     chapter_A2,
 )
 
@@ -43,6 +44,7 @@ CHECKERS = {
     "10": chapter_10,
     "11": chapter_11,
     "12": chapter_12,
+    "A1": chapter_A1,
     "A2": chapter_A2,
 }
 
@@ -782,8 +784,71 @@ MISTAKES_11 = {
 }
 
 
+def laws(p, q):
+    return lambda: (p, q)
+
+
+def even(shared, ks=lambda n: range(1, n + 1), order=lambda p: sorted(p, reverse=True)):
+    """The k that shares most with p, by this way of counting."""
+    return lambda p: max(ks(len(p)), key=lambda k: round(shared(order(p)[:k], k), 12))
+
+
+def both(first, k):
+    return sum(min(x, 1 / k) for x in first)
+
+
+def chosen(a_round, tokens=chapter_A1.tokens, none=None):
+    """The draft and γ of the least time per token, by this price of a round."""
+
+    def choose(drafts, target_mb, overhead, rate):
+        ways = [
+            (a_round(g, mb / rate, target_mb / rate, overhead) / tokens(alpha, g), i, g)
+            for i, (alpha, mb) in enumerate(drafts)
+            for g in range(1, 17)
+        ]
+        least, i, g = min(ways)
+        return (i, g) if least < overhead + target_mb / rate else none
+
+    return choose
+
+
+def passes(g, draft, target, overhead):
+    return g * (overhead + draft) + overhead + target
+
+
+MISTAKES_A1 = {
+    "too much in front": ("ex_A1_1", laws([0.4, 0.35, 0.25, 0, 0], [0.4, 0.35, 0, 0.25, 0]), "hold 0.75"),
+    "same others": (
+        "ex_A1_1",
+        laws([0.25, 0.25, 0.2, 0.2, 0.1], [0.25, 0.25, 0.2, 0.1, 0.2]),
+        "to other tokens than p",
+    ),
+    "first two differ": ("ex_A1_1", laws([0.3, 0.3, 0.4, 0, 0], [0.1, 0.1, 0.8, 0, 0]), "agree on p's 2 likeliest"),
+    "they share little": ("ex_A1_1", laws([0.5, 0.3, 0.2, 0, 0], [0, 0, 0, 0.5, 0.5]), "p's 2 likeliest tokens"),
+    "neither": ("ex_A1_1", laws([0.5, 0.4, 0.1, 0, 0], [0.5, 0.3, 0.2, 0, 0]), "really 0.90"),
+    "no distribution": ("ex_A1_1", laws([0.5, 0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0, 0]), "p = [0.5, 0.5, 0.5, 0, 0] is no"),
+    "below 0": ("ex_A1_1", laws([0.5, 0.5, 0, 0, 0], [0.5, 0.5, 0.1, -0.1, 0]), "at least 0"),
+    "four tokens": ("ex_A1_1", laws([0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0]), "has 4 numbers"),
+    "all tokens": ("ex_A1_2", len, "what cross-entropy asks for"),
+    "one token": ("ex_A1_2", lambda p: 1, "right for an argmax"),
+    "unsorted": ("ex_A1_2", even(both, order=list), "its k likeliest"),
+    "p alone": ("ex_A1_2", even(lambda first, k: sum(first)), "p alone"),
+    "from 0": ("ex_A1_2", lambda p: even(both)(p) - 1, "count from 0"),
+    "never all": ("ex_A1_2", even(both, ks=lambda n: range(1, n)), "as large as the vocabulary"),
+    "not even": ("ex_A1_2", even(lambda first, k: -abs(sum(first) - 0.9)), "The overlaps of k = 1, 2"),
+    "largest alpha": ("ex_A1_3", lambda drafts, *machine: (drafts.index(max(drafts)), 4), "the largest α"),
+    "bytes alone": ("ex_A1_3", lambda d, t, o, r: chapter_A1.choice(d, t, 0, r), "has its overhead"),
+    "one draft step": ("ex_A1_3", chosen(lambda g, d, t, o: 2 * o + d + t), "γ draft steps"),
+    "overhead once": ("ex_A1_3", chosen(lambda g, d, t, o: g * d + o + t), "in every pass"),
+    "bonus forgotten": ("ex_A1_3", chosen(passes, lambda a, g: chapter_A1.tokens(a, g - 1)), "the target's own"),
+    "always a draft": ("ex_A1_3", chosen(passes, none=(0, 1)), "return None there"),
+    "γ first": ("ex_A1_3", lambda *case: (found := chosen(passes)(*case)) and found[::-1], "in this order"),
+    "no way": ("ex_A1_3", lambda *case: None, "you choose None"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
-GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_11, MISTAKES_A2]
+GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_11, MISTAKES_A1, MISTAKES_A2]
 CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}
 
 
