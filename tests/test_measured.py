@@ -152,8 +152,6 @@ NUMBERS = (
     r"\bc\$? ?= ?\$?0?\.\d|\bv(?:\(\d\))?\$? ?= ?\$?\d\.\d"
 )
 ELSEWHERE = {  # what may stand in prose all the same, and why
-    ("scale_out.md", "Plain decoding took 12 ms a token"): "workers on shared cores disturb each other",
-    ("scale_out.md", "between 19 and 41 ms"): "the same",
     ("05_gamma_experiment.ipynb", "We try v = 1.3"): "an example's value, computed with below",
     ("09_better_drafts.ipynb", "Here is what 1.3× takes"): "a speed-up that is asked for, not measured",
 }  # fmt: skip
