@@ -105,7 +105,7 @@ test-long: $(READY)
 	$(PARALLEL) $(BIN)/python -m pytest -n auto --dist loadfile --long $(TESTS)
 
 # Small enough to read in an evening: they stay under 1,200 lines together.
-CORE := texts sampling verification decoder adjustment drafting/base record generation
+CORE := texts sampling verification decoder adjustment drafting/base record checking generation
 
 lines:
 	@wc -l $(CORE:%=specdec_lite/%.py)

@@ -124,21 +124,19 @@ def outside_share(make_way: Callable[[sd.Pair], Way], pair: sd.Pair, prompts: li
 
 
 def timed(kind: type[sd.CachedDecoder], laps: list[float]) -> type[sd.CachedDecoder]:
-    """Cursors of this kind that note how long each start, with its encoder, and each forward pass took."""
+    """Cursors of this kind that note how long each start, with its encoder, and each pass or compiled call took."""
 
-    class Timed(kind):
-        def start(self, source):
+    def noted(method: Callable) -> Callable:
+        def call(*args):
             began = time.perf_counter()
-            super().start(source)
+            result = method(*args)
             laps.append(time.perf_counter() - began)
+            return result
 
-        def forward(self, rows):
-            began = time.perf_counter()
-            logits = super().forward(rows)
-            laps.append(time.perf_counter() - began)
-            return logits
+        return call
 
-    return Timed
+    calls = "start", "forward", "check", "draft"  # the last two are a compiled cursor's
+    return type("Timed", (kind,), {name: noted(getattr(kind, name)) for name in calls if hasattr(kind, name)})
 
 
 @torch.inference_mode()

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from .sampling import SamplingRule
-from .settings import looks_at_tokens
 from .texts import Text
 
 
@@ -27,17 +26,11 @@ class Adjustment:
         Temperature, top-k and top-p of the call.
     processors : sequence of transformers.LogitsProcessorList
         One list per row, found by ``text.row``; none at all, or empty ones, if the checkpoint ships nothing.
-
-    Attributes
-    ----------
-    needs_prefix : bool
-        Whether a processor looks at the tokens, not only at their number. One that does may read from the device.
     """
 
     def __init__(self, rule: SamplingRule, processors: Sequence[LogitsProcessorList] = ()):
         self.rule = rule
         self.processors = list(processors) if any(processors) else []
-        self.needs_prefix = any(looks_at_tokens(processor) for row in self.processors for processor in row)
 
     def probs(self, logits: Tensor, texts: Sequence[Text], ahead: Tensor) -> Tensor:
         """Probabilities ``(B, n, V)`` from logits ``(B, n, V)``, one text per row, and ahead ``(B, m)``, m + 1 >= n.

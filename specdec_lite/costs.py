@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from .checks import check_integer, check_list
 from .decoder import CachedDecoder
 from .fast import NarrowLinear
-from .generation import autoregressive_generate, now, speculative_generate
-from .models import Pair, Seq2Seq, Source, check_model, check_pair
+from .generation import autoregressive_generate, speculative_generate
+from .models import Pair, Seq2Seq, Source, check_model, check_pair, now
 from .theory import finite_walltime_factor
 
 NAMES = ("unit", "c", "catch_up", "target_start", "draft_start")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .adjustment import Adjustment
+from .checking import Checker, write
 from .checks import check_integer, check_methods, memory_advice
-from .decoder import EncodedSource
-from .drafting.base import Block, Proposer, ask, explain, wrong_q
+from .drafting.base import Proposer, ask
 from .drafting.model import as_proposer
-from .models import Seq2Seq, Source, check_model
+from .inputs import Source, as_batch
+from .models import Seq2Seq, check_model, now
 from .record import Generation, Round
-from .sampling import Draws, SamplingRule, wide
-from .texts import Text, go_back, unfed
-from .verification import Verifier, overlap, verifier
+from .sampling import Draws, SamplingRule
+from .texts import Text
+from .verification import Verifier, verifier
 
 Observer = Callable[[str], None]
 LESS = "fewer sources in one call, a smaller gamma or max_new_tokens, or a pair loaded with dtype='bfloat16' need less"
@@ -49,15 +48,12 @@ def autoregressive_generate(
     check_model("target", target)
     rule, sampling = verifier(verification), SamplingRule(temperature, top_k, top_p)
     call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
-    cursor, texts = target.cursor(), call.texts
-    cursor.start(call.source)
+    checker, texts = getattr(target, "checker_kind", Checker)(target, call.source), call.texts
     call.observe("start")
     while texts:
-        fed = unfed(texts, cursor.length, 0, cursor.filler, cursor.device)
-        p = call.adjustment.probs(cursor.extend(fed)[:, -1:], texts, fed[:, :0])
-        tokens = call.draws.next_tokens(p[:, 0], texts).tolist()
+        p, tokens = checker.next_tokens(texts, call.adjustment, call.draws)
         records = [write(text, (), 0, token, "target", ()) for text, token in zip(texts, tokens)]
-        go_back(cursor, texts)
+        checker.keep(texts)
         call.observe("step")
         call.note(Step(texts, records, p, 0))
         texts = [text for text in texts if text.open]
@@ -121,7 +117,7 @@ def speculative_generate(
     proposer, sampling = as_proposer(draft, target), SamplingRule(temperature, top_k, top_p)
     call = Call(target, source, max_new_tokens, sampling, rule, seed, record_probs, draws, observer)
     proposer.start(call.source, call.texts)
-    checker = Checker(target, call.source)
+    checker = getattr(target, "checker_kind", Checker)(target, call.source)
     call.observe("start")
     for step in rounds(checker, proposer, call.texts, gamma, call.adjustment, rule, call.draws, call.observe):
         call.note(step)
@@ -162,87 +158,6 @@ def plan_round(texts: Sequence[Text], gamma: int) -> list[int | None]:
     """
     shortest = min(len(text) for text in texts)
     return [min(gamma, text.remaining - 1) if len(text) - shortest <= gamma else None for text in texts]
-
-
-class Checker:
-    """The target's side of a round: one pass over what was drafted, the rule, and one read from the device."""
-
-    def __init__(self, target: Seq2Seq, source: EncodedSource):
-        self.vocab, self.cursor = target.vocab_size, target.cursor()
-        self.cursor.start(source)
-
-    def check(
-        self, texts: Sequence[Text], block: Block, adjustment: Adjustment, rule: Verifier, draws: Draws
-    ) -> Verdict:
-        p = adjustment.probs(self.logits(texts, block), texts, block.tokens)
-        seen = draws.seen(p, texts)
-        cut = rule.cut(draws.coins(rule.heads(seen, block.q, block.tokens), texts))
-        next_token = draws.next_tokens(rule.after(seen, block.q, block.tokens, cut), texts)
-        return Verdict.read(block, cut, next_token, p)
-
-    def logits(self, texts: Sequence[Text], block: Block) -> Tensor:
-        """``(B, n + 1, vocab)``: what follows each text, and each of its drafted tokens."""
-        cursor, n = self.cursor, block.tokens.shape[1]
-        known = [len(text) - cursor.length for text in texts]
-        fed = unfed(texts, cursor.length, n, cursor.filler, cursor.device)
-        slots = torch.tensor(known, device=cursor.device)[:, None] + torch.arange(n + 1, device=cursor.device)
-        fed.scatter_(1, slots[:, :n], block.tokens)
-        width = max(k + count for k, count in zip(known, block.counts) if count is not None)
-        logits = cursor.extend(fed[:, :width])
-        if max(known) == 1 and width == n + 1:  # nobody is ahead: the columns are in their places
-            return logits
-        return logits.take_along_dim((slots - 1).clamp(max=width - 1)[..., None], 1)
-
-    def keep(self, texts: Sequence[Text]) -> None:
-        go_back(self.cursor, texts)
-
-
-class Verdict(NamedTuple):
-    """What a check decided, on the host, row by row; and p ``(B, n + 1, vocab)`` on the device."""
-
-    block: Block
-    drafted: list[list[int]]
-    cuts: list[int]
-    next_tokens: list[int]  # -1: there was no distribution to draw from
-    wrong_q: list[list[bool]]
-    overlaps: list[list[float]]
-    p: Tensor
-
-    @classmethod
-    def read(cls, block: Block, cut: Tensor, next_token: Tensor, p: Tensor) -> Verdict:
-        """One transfer from the device. float64 holds token ids exactly (and float32 those below 16 million)."""
-        n, overlaps = block.tokens.shape[1], overlap(p, block.q)[:, :-1]
-        columns = [cut[:, None], next_token[:, None], block.tokens, wrong_q(block), overlaps]
-        rows = torch.cat([column.to(wide(p.device)) for column in columns], 1).tolist()
-        ints = [list(map(int, row[: 2 + 2 * n])) for row in rows]
-        drafted = [row[2 : 2 + (count or 0)] for row, count in zip(ints, block.counts)]
-        cuts, next_tokens = [row[0] for row in ints], [row[1] for row in ints]
-        return cls(block, drafted, cuts, next_tokens, [row[2 + n :] for row in ints], [r[2 + 2 * n :] for r in rows], p)
-
-    def write(self, i: int, text: Text) -> Round | None:
-        """Write into row i's text what the round has given it. What was drafted behind an EOS counts for nothing."""
-        if self.block.counts[i] is None:
-            return None
-        cut, drafted = self.cuts[i], text.until_eos(self.drafted[i])
-        if any(self.wrong_q[i][: len(drafted)]):
-            raise explain(self.block, i)
-        source = "bonus" if cut == len(self.drafted[i]) else "residual"
-        return write(text, drafted, cut, self.next_tokens[i], source, self.overlaps[i])
-
-
-def write(text: Text, drafted: list[int], cut: int, next_token: int, source: str, overlaps: Sequence[float]) -> Round:
-    """Write the kept tokens and, unless an EOS is among them, the one after them; return the record."""
-    kept = text.write(drafted[:cut])
-    if goes_on := text.open:
-        if next_token < 0:
-            raise ValueError(
-                f"nothing can follow token {len(text)} of row {text.row}: the target's logits hold NaN or infinity, or "
-                "its checkpoint's settings forbid every token; expected at least one that is possible"
-            )
-        text.write([next_token])
-    after = (next_token, source) if goes_on else (None, None)
-    examined = min(cut + 1, len(drafted))
-    return Round(tuple(drafted), len(kept), *after, examined, tuple(overlaps[:examined]))
 
 
 class Call:
@@ -292,25 +207,8 @@ class Call:
         return self.out if self.many else self.out[0]
 
 
-def as_batch(source) -> tuple[list, bool]:
-    """The sources of a call, and whether there was a list of them: a list of whole numbers is one source."""
-    many = isinstance(source, (list, tuple)) and not (len(source) and isinstance(source[0], Integral))
-    if many and not len(source):
-        raise ValueError("source is an empty list: expected one source, or a list of one or more")
-    return (list(source), True) if many else ([source], False)
-
-
 def check_seeds(seed, rows: int):
     """Return the seed if it suits so many rows."""
     if isinstance(seed, (list, tuple)) and len(seed) != rows:
         raise ValueError(f"seed={seed!r}: expected one integer, or a list of {rows}, one for each source")
     return seed
-
-
-def now(model: Seq2Seq) -> float:
-    """Seconds on a clock that waits for the device."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    elif model.device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from operator import index
 
 import numpy as np
@@ -14,6 +15,14 @@ from torch import Tensor
 AUDIO, IMAGE = ("input_features", "input_values"), ("pixel_values", "flattened_patches")
 
 Source = str | Sequence[int] | Mapping[str, Tensor] | np.ndarray | Tensor  # or a PIL image
+
+
+def as_batch(source) -> tuple[list, bool]:
+    """The sources of a call, and whether there was a list of them: a list of whole numbers is one source."""
+    many = isinstance(source, (list, tuple)) and not (len(source) and isinstance(source[0], Integral))
+    if many and not len(source):
+        raise ValueError("source is an empty list: expected one source, or a list of one or more")
+    return (list(source), True) if many else ([source], False)
 
 
 class SourceReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -273,3 +274,12 @@ def warn_once(hf_model, settings: dict) -> None:
         listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
         said = "the call's temperature, top_k and top_p are used instead, and no beams"
         warnings.warn(f"the checkpoint asks for {listed}: {said}", stacklevel=2)
+
+
+def now(model: Seq2Seq) -> float:
+    """Seconds on a clock that waits for the device."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    elif model.device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()

@@ -82,11 +82,6 @@ UNKNOWN = {
     name: (None,) for name in vars(hf.GenerationConfig())
     if not name.startswith("_") and name not in {*HONOURED, *REFUSED, *OVERRIDDEN, *IGNORED}
 }
-COUNT_ONLY = (  # these look at the number of tokens; any other may look at the tokens themselves
-    hf.EncoderRepetitionPenaltyLogitsProcessor, hf.MinLengthLogitsProcessor, hf.ForcedBOSTokenLogitsProcessor,
-    hf.ForcedEOSTokenLogitsProcessor, hf.InfNanRemoveLogitsProcessor, hf.ExponentialDecayLengthPenalty,
-    hf.LogitNormalization, SuppressTokens,
-)
 FORCED = ("forced_bos_token_id", "forced_eos_token_id")
 # fmt: on
 
@@ -135,13 +130,6 @@ def processors_for(
 def overridden(generation_config: hf.GenerationConfig) -> dict[str, object]:
     """What the checkpoint asks for in sampling and beams, by name; the call's own settings take its place."""
     return {name: value for name, value, idle in _entries(generation_config, OVERRIDDEN) if value not in idle}
-
-
-def looks_at_tokens(processor: hf.LogitsProcessor) -> bool:
-    """Whether it reads the prefix, not only its length."""
-    if isinstance(processor, hf.SequenceBiasLogitsProcessor):  # bad words are one, too
-        return any(len(tokens) > 1 for tokens in processor.sequence_bias)
-    return not isinstance(processor, COUNT_ONLY)
 
 
 def _entries(config, table: dict) -> Iterator[tuple]:

@@ -48,3 +48,21 @@ def pytest_collection_modifyitems(config, items):
         (dropped if item.get_closest_marker("long") else kept).append(item)
     config.hook.pytest_deselected(items=dropped)
     items[:] = kept
+
+
+READS = ("tolist", "item", "__int__", "__bool__", "__float__", "__index__", "cpu", "numpy")
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Counts every way by which a number gets from a tensor to the host."""
+    counted = []
+    for name in READS:
+        original = getattr(torch.Tensor, name)
+
+        def watched(self, *args, _name=name, _original=original, **kwargs):
+            counted.append(_name)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, watched)
+    return counted

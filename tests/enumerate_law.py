@@ -19,8 +19,9 @@ import mutations
 import specdec_lite as sd
 import tiny
 from reference import adjusted
+from specdec_lite.checking import Checker
 from specdec_lite.drafting import as_proposer
-from specdec_lite.generation import Checker, rounds
+from specdec_lite.generation import rounds
 
 
 class Branching(mutations.Branching):

@@ -371,8 +371,7 @@ def test_reads_from_the_device_only_where_tokens_matter(name, monkeypatch):
     model, inputs = model_of("t5"), inputs_of("t5")[0]
     with shipped(model, **SETTINGS[name]):
         adjust = adjustment(model, inputs)
-    assert adjust.needs_prefix == (name not in COUNTING)
-    if not adjust.needs_prefix:
+    if name in COUNTING:
         monkeypatch.setattr(torch.Tensor, "tolist", lambda _: pytest.fail("a list was read"))
         for length in range(1, NEW + 1):
             with Reads() as reads:
@@ -384,7 +383,7 @@ def test_no_processors_cost_nothing():
     logits = torch.randn(2, 3, tiny.VOCAB, dtype=torch.bfloat16)
     for none in ((), [LogitsProcessorList(), LogitsProcessorList()]):
         adjust = Adjustment(SamplingRule(0.7, 5, 0.9), none)
-        assert adjust.scores(logits, None, None) is logits and not adjust.needs_prefix
+        assert adjust.scores(logits, None, None) is logits
         assert torch.equal(adjust.probs(logits, None, None), adjust.rule.probs(logits))
 
 
@@ -399,7 +398,7 @@ def test_the_callers_logits_stay_as_they_are(dtype, kept):
     adjust = Adjustment(SamplingRule(), [LogitsProcessorList([in_place])] * 2)
     scores = adjust.scores(logits, [text([0]), text([0], 1)], torch.ones(2, 2, dtype=torch.long))
     assert scores.dtype == getattr(torch, kept) and bool((scores[..., 3] == 5).all())
-    assert torch.equal(logits, copy) and adjust.needs_prefix  # an unknown processor may look at the tokens
+    assert torch.equal(logits, copy)
 
 
 def test_the_sampling_rule_comes_last():

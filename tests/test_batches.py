@@ -168,24 +168,6 @@ def test_texts_are_a_batch_and_one_source_may_be_alone_in_its_list():
         assert run.token_ids == alone.token_ids
 
 
-READS = ("tolist", "item", "__int__", "__bool__", "__float__", "__index__", "cpu", "numpy")
-
-
-@pytest.fixture
-def reads(monkeypatch):
-    """Counts every way by which a number gets from a tensor to the host."""
-    counted = []
-    for name in READS:
-        original = getattr(torch.Tensor, name)
-
-        def watched(self, *args, _name=name, _original=original, **kwargs):
-            counted.append(_name)
-            return _original(self, *args, **kwargs)
-
-        monkeypatch.setattr(torch.Tensor, name, watched)
-    return counted
-
-
 @pytest.mark.parametrize("rows", [1, 4])
 @pytest.mark.parametrize("settings", [{}, {"min_length": 9, "suppress_tokens": [5], "forced_bos_token_id": 7}])
 @pytest.mark.parametrize("verification", ["token", "block", "coupled"])

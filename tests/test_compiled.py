@@ -1,5 +1,12 @@
 """The fast path gives what the plain one gives, compiles each step once, and says clearly what it cannot do."""
 
+import functools
+import math
+import random
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from itertools import product
+
 import pytest
 import torch
 import transformers as hf
@@ -8,7 +15,10 @@ import specdec_lite as sd
 import tiny
 from enumerate_law import Case, distance, joint, target_law
 from parity import differences
+from specdec_lite.drafting import as_proposer
 from specdec_lite.fast import NarrowLinear, StaticDecoder, has_compiler
+from specdec_lite.fast.rounds import adjusted
+from specdec_lite.generation import rounds
 from test_pocket_pair import LENGTH, SENTENCES
 
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -35,17 +45,18 @@ def fast(pair, backend=None, **options):
 def test_same_tokens_and_counts_and_no_further_graph(family, temperature):
     pair, backend = tiny.tiny_pair(family), CountingBackend()
     quick = fast(pair, backend)
-    assert backend.graphs == 6
+    assert backend.graphs == 7  # reading a source, twice; checks of 1 and 4, of 1 and 2; a block of 3
     for seed, source in enumerate(tiny.sources(8)):
         for gamma in (0, 1, 3):
             options = {"gamma": gamma, "max_new_tokens": 24, "temperature": temperature, "seed": seed}
             slow, got = (sd.speculative_generate(*p, source, **options) for p in (pair, quick))
-            assert got.token_ids == slow.token_ids
-            assert (got.target_passes, got.draft_passes) == (slow.target_passes, slow.draft_passes)
+            assert got.token_ids == slow.token_ids and got.target_passes == slow.target_passes
+            assert [r.overlaps for r in got.rounds] == [pytest.approx(r.overlaps, abs=1e-5) for r in slow.rounds]
+            assert slow.draft_passes <= got.draft_passes < slow.draft_passes + max(1, gamma)  # the last block is whole
         options = {"max_new_tokens": 24, "temperature": temperature, "seed": seed}
         slow, got = (sd.autoregressive_generate(p.target, source, **options) for p in (pair, quick))
         assert got.token_ids == slow.token_ids
-    assert backend.graphs == 6
+    assert backend.graphs == 7
 
 
 def test_every_rule_works_on_compiled_steps():
@@ -67,6 +78,169 @@ def test_same_law(family):
     source = tiny.sources(1, vocab=4)[0]
     ours = Case(*quick, [source], sd.SamplingRule(1.0), 3, gamma=2).law()
     assert distance(ours, joint(target_law(pair.target, source, sd.SamplingRule(1.0), 3))) < 1e-12
+
+
+class Uniforms(sd.Draws):
+    """Numbers that a test has chosen. The compiled calls are given them as they are."""
+
+    def __init__(self, numbers):
+        super().__init__(0)
+        self.numbers = torch.tensor([numbers], dtype=torch.float64)
+
+    def uniforms(self, texts, n):
+        return self.numbers
+
+
+class ByIntervals:
+    """The law of one row's loop, its random numbers chosen from every interval that makes a difference.
+
+    Where the intervals end follows from passes without a cache. A number is taken near one end, or from the middle.
+    """
+
+    def __init__(self, pair, quick, source, temperature, gamma, length):
+        self.quick, self.source, self.gamma, self.length = quick, source, gamma, length
+        self.temperature, self.random = temperature, random.Random(0)
+        self.fresh = [functools.cache(functools.partial(self.probs, model)) for model in pair]
+
+    def probs(self, model, tokens):
+        logits = tiny.fresh_logits(model, self.source, (model.start_token, *tokens))[-1]
+        return (logits / self.temperature).softmax(-1).tolist()
+
+    def tokens(self, probs):
+        """Each token, its probability, and a number that should draw it: they lie from 1 downwards."""
+        high = 1.0
+        for token, p in enumerate(probs):
+            if p > 0:
+                yield token, p, high - p * self.random.choice([1e-6, 0.5, 1 - 1e-6])
+            high -= p
+
+    def scripts(self, state, n):
+        """Numbers of one round and the probability of the intervals they stand for."""
+        p, q = self.fresh
+        for guesses in product(*[range(len(p(state)))] * n):
+            before = [state + guesses[:i] for i in range(n)]
+            drawn = [{token: rest for token, *rest in self.tokens(q(prefix))}[x] for prefix, x in zip(before, guesses)]
+            heads = [min(1.0, p(prefix)[x] / q(prefix)[x]) for prefix, x in zip(before, guesses)]
+            for cut in range(n + 1):
+                coins = [0.5] * n
+                for i in range(min(cut + 1, n)):
+                    low, high = (0.0, heads[i]) if i < cut else (heads[i], 1.0)
+                    coins[i] = low + (high - low) * self.random.choice([1e-6, 0.5, 1 - 1e-6])
+                here, after = state + guesses[:cut], None
+                after = p(here) if cut == n else [max(a - b, 0.0) for a, b in zip(p(here), q(here))]
+                weight = math.prod(each[0] for each in drawn) * math.prod(heads[:cut])
+                weight *= 1.0 if cut == n else 1 - heads[cut]
+                if weight > 1e-15:
+                    for _, chance, number in self.tokens([x / sum(after) for x in after]):
+                        yield (
+                            [number, *(x for pair in zip([u for _, u in drawn], coins) for x in pair)],
+                            weight * chance,
+                        )
+
+    def after(self, state, numbers):
+        """The package's own round from a text, with these numbers."""
+        target, draft = self.quick
+        texts, source = target.texts(1, self.length), target.source([self.source])
+        texts[0].write(state)
+        proposer, checker = as_proposer(draft, target), target.checker_kind(target, source)
+        proposer.start(source, texts)
+        adjustment = target.adjustment(sd.SamplingRule(self.temperature), source, texts)
+        loop = rounds(checker, proposer, texts, self.gamma, adjustment, sd.TokenRule(), Uniforms(numbers), id)
+        next(loop)
+        return tuple(texts[0].generated)
+
+    @torch.inference_mode()
+    def law(self):
+        waiting, finished = {(): 1.0}, defaultdict(float)
+        while waiting:
+            state = min(waiting, key=len)
+            probability = waiting.pop(state)
+            if len(state) == self.length or tiny.EOS in state:
+                finished[(state,)] += probability
+                continue
+            n = min(self.gamma, self.length - len(state) - 1)
+            for numbers, weight in self.scripts(state, n):
+                padded = [*numbers, *[0.5] * (2 * self.gamma - 2 * n)]
+                after = self.after(state, padded)
+                waiting[after] = waiting.get(after, 0.0) + probability * weight
+        return dict(finished)
+
+
+@families
+def test_the_law_of_whole_calls(family):
+    pair = tiny.tiny_pair(family, vocab=4, dtype=torch.float64)
+    quick = fast(pair, gammas=2, max_new_tokens=4)
+    source, temperature = tiny.sources(1, vocab=4)[0], 0.8
+    with counted_calls(quick) as calls:
+        ours = ByIntervals(pair, quick, source, temperature, gamma=2, length=4).law()
+    assert calls["block"] > 100 and calls["check"] > 100
+    assert distance(ours, joint(target_law(pair.target, source, sd.SamplingRule(temperature), 4))) < 1e-12
+
+
+@contextmanager
+def counted_calls(quick):
+    """How often the compiled blocks and checks are called."""
+    calls, before = Counter(), (dict(quick.draft.blocks), dict(quick.target.checks))
+
+    def counting(name, call):
+        def counted(*args):
+            calls[name] += 1
+            return call(*args)
+
+        return counted
+
+    for name, kind in (("block", quick.draft.blocks), ("check", quick.target.checks)):
+        kind.update({n: counting(name, call) for n, call in kind.items()})
+    yield calls
+    quick.draft.blocks.update(before[0]), quick.target.checks.update(before[1])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_two_calls_and_one_read_a_round(temperature, reads):
+    quick = fast(tiny.tiny_pair(eos_token_id=None))
+    counts = {}
+    for length in (12, 24):
+        reads.clear()
+        options = {"gamma": 3, "max_new_tokens": length, "temperature": temperature, "seed": 0}
+        with counted_calls(quick) as calls:
+            run = sd.speculative_generate(*quick, tiny.sources(1)[0], **options)
+        assert calls["check"] == len(run.rounds) and calls["block"] == sum(len(r.drafted) > 1 for r in run.rounds) > 2
+        counts[length] = len(reads), len(run.rounds)
+    (few, some), (many, more) = counts.values()
+    assert more > some + 2 and many - few == more - some, counts
+
+
+OTHERS = {"top_k": {"top_k": 5}, "top_p": {"top_p": 0.8}, "block": {"verification": "block"}}
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_what_the_calls_do_not_serve_goes_the_usual_way(options):
+    pair = tiny.tiny_pair()
+    quick = fast(pair)
+    for seed, source in enumerate(tiny.sources(4)):
+        same = {"gamma": 3, "max_new_tokens": 24, "seed": seed, "record_probs": True} | options
+        slow, got = (sd.speculative_generate(*p, source, **same) for p in (pair, quick))
+        assert got.token_ids == slow.token_ids
+        assert torch.allclose(got.target_probs, slow.target_probs, atol=1e-5)
+
+
+def test_recorded_probabilities_are_those_of_the_pair():
+    pair = tiny.tiny_pair()
+    for source in tiny.sources(3):
+        options = {"max_new_tokens": 24, "seed": 1, "record_probs": True}
+        slow, got = (sd.speculative_generate(*p, source, gamma=3, **options) for p in (pair, fast(pair)))
+        assert torch.allclose(got.target_probs, slow.target_probs, atol=1e-5) and len(got.target_probs) > 3
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_temperature_that_is_a_tensor(temperature, dtype):
+    logits = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0)).to(dtype)
+    logits[1, 2, :2] = 9.0  # a tie
+    logits[0, 0, 7], logits[0, 1, 8] = math.nan, math.inf
+    ours = adjusted(logits, torch.tensor([temperature], dtype=torch.float64))
+    theirs = sd.SamplingRule(temperature).probs(logits)
+    assert ours.dtype == theirs.dtype and torch.allclose(ours, theirs, rtol=1e-6, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("rounded", ["bfloat16", "int8"])
@@ -307,9 +481,9 @@ def test_cursors_of_another_kind_share_the_buffers_and_their_turns():
     target, fed = fast(tiny.tiny_pair()).target, []
 
     class Noting(StaticDecoder):
-        def forward(self, rows):
+        def check(self, rows, *others):
             fed.append(rows.shape[1])
-            return super().forward(rows)
+            return super().check(rows, *others)
 
     noting = target.with_cursor(Noting)
     out = sd.autoregressive_generate(noting, [5, 6], max_new_tokens=4, temperature=0.0)

@@ -65,9 +65,10 @@ MODULES = [
     ],
     [
         ("drafting/", [["base", "model", "copies"], ["wrapper", "chain", "stops"], ["schedules", "head"]]),
-        ("fast/", [["narrow", "buffers"], ["compile"]]),
+        ("a round", [["record"], ["checking"]]),
+        ("fast/", [["narrow", "rounds"], ["buffers", "compile"]]),
     ],
-    [("the loops and their record", [["record", "generation"]])],
+    [("the loops", [["generation"]])],
     [("measured", [["costs"], ["measured"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
     [
@@ -75,7 +76,7 @@ MODULES = [
         ("commands", [["audit", "run"]]),
     ],
 ]
-CORE = ["texts", "sampling", "verification", "decoder", "adjustment", "base", "record", "generation"]
+CORE = ["texts", "sampling", "verification", "decoder", "adjustment", "base", "record", "checking", "generation"]
 
 # ---- How it is drawn ----
 

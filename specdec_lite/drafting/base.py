@@ -125,13 +125,10 @@ def check_counts(proposer: Proposer, proposal: Proposal, rows: int, n: int) -> l
 
 
 def wrong_q(block: Block) -> Tensor:
-    """Where a proposed q ``(B, n)`` is no distribution, or gives 0 to the token that it proposed."""
-    n = block.tokens.shape[1]
-    counts = torch.tensor([count or 0 for count in block.counts], device=block.q.device)
-    proposed = torch.arange(n, device=block.q.device) < counts[:, None]
-    q = block.q[:, :n]
+    """Where q ``(B, n)`` is no distribution, or gives 0 to its token; behind a row's count everywhere."""
+    q = block.q[:, :-1]
     fine = ((q.sum(-1) - 1).abs() < 1e-3) & (q.amin(-1) >= 0) & (at_tokens(block.q, block.tokens) > 0)
-    return proposed & (block.outside | ~fine)
+    return block.outside | ~fine
 
 
 def explain(block: Block, row: int) -> ValueError:

@@ -59,9 +59,9 @@ class DraftModel:
 
 
 def proposer_from(draft: Seq2Seq | Proposer, name: str = "draft") -> Proposer:
-    """Wrap a draft model; let any other proposer pass; refuse what is neither."""
+    """Wrap a draft model (a compiled one brings its own kind); let any other proposer pass; refuse what is neither."""
     if isinstance(draft, Seq2Seq):
-        draft = DraftModel(draft)
+        draft = getattr(draft, "proposer_kind", DraftModel)(draft)
     check_methods(name, draft, ("start", "propose", "keep", "passes"), "a Seq2Seq or a Proposer")
     return draft
 

@@ -1,23 +1,30 @@
-"""The same cursor on buffers of fixed size, so that each kind of step is compiled once."""
+"""The same cursor on buffers of fixed size, so that each kind of call is compiled once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
+from ..checking import decide
 from ..decoder import CachedDecoder, EncodedSource, EncoderStates
+from ..drafting.base import Block
 from ..inputs import Source
 from ..models import Seq2Seq
+from ..sampling import wide
+from ..verification import TokenRule
 from .narrow import narrow_twin
+from .rounds import CompiledChecker, CompiledDraft, Given, adjusted
 
 
 class CompiledSeq2Seq(Seq2Seq):
-    """A model with fixed buffers and a compiled step for each width.
+    """A model with fixed buffers, and a compiled call for each width.
 
     The buffers serve one generation at a time: the cursor that started last owns them.
 
@@ -25,41 +32,46 @@ class CompiledSeq2Seq(Seq2Seq):
     ----------
     read : callable
         Makes a new source's keys and values.
-    steps : dict of int to callable
-        Width n to a function from token ids ``(1, n)`` to logits ``(1, n, vocab)``.
+    checks : dict of int to callable
+        Width n to `check`, compiled: a pass over n tokens, and a round's verdict.
+    blocks : dict of int to callable
+        gamma to `draft`, compiled: gamma passes over one token each.
     """
 
     def __init__(
         self,
         model: Seq2Seq,
         widths,
+        gammas=(),
         *,
         max_new_tokens: int,
         max_source_tokens: int,
         rounded: torch.dtype | None = None,
-        lean_calls: bool = False,
         backend="inductor",
     ):
         self.__dict__.update(model.__dict__)  # the same tokenizer and rules
         if rounded or self.device.type == "cpu":
             self.hf_model = narrow_twin(model.hf_model, rounded)
-        self.cursor_kind = StaticDecoder
+        self.cursor_kind, self.checker_kind, self.proposer_kind = StaticDecoder, CompiledChecker, CompiledDraft
         self.lent = SimpleNamespace(to=None)  # shared with copies of this model, as the buffers are
-        longest = len(self.prompt) - 1 + max_new_tokens  # the last token is never fed
-        self.max_target_length = min(longest, model.max_target_length or longest)
+        # A call that is wider than what it is fed writes behind the last token, so there must be room.
+        spare, longest = max(*widths, *gammas), len(self.prompt) - 1 + max_new_tokens  # the last token is never fed
+        self.max_target_length = min(longest, (model.max_target_length or longest + spare) - spare)
         self.max_source_length = min(max_source_tokens, model.max_source_length or max_source_tokens)
         config = self.hf_model.get_decoder().config
-        # A step that is wider than what it is fed writes behind the last token, so there must be room.
-        own, cross = StaticCache(config, longest + max(widths)), StaticCache(config, max_source_tokens)
+        own, cross = StaticCache(config, longest + spare), StaticCache(config, max_source_tokens)
         self.cache = EncoderDecoderCache(own, cross)
         width = self.hf_model.get_encoder().config.hidden_size
         self.states = torch.zeros(1, max_source_tokens, width, dtype=self.dtype, device=self.device)
         self.mask = torch.zeros(1, max_source_tokens, dtype=torch.long, device=self.device)
         self.start_ids = torch.tensor([[self.start_token]], device=self.device)
         with torch.inference_mode():
-            self.step(self.start_ids)  # makes the buffers: what is compiled must find them in their place
+            logits = self.step(self.start_ids)  # makes the buffers: what is compiled must find them in their place
+            p = adjusted(logits, torch.ones(1, device=self.device))
+            self.nothing = {n: p.new_zeros(1, n, self.vocab_size) for n in widths}  # the q of no draft
         self.read = compiled(self.make_source_keys, backend, self.device)
-        self.steps = {n: compiled(self.step, backend, self.device, lean_calls) for n in sorted(widths)}
+        self.checks = {n: compiled(self.check, backend, self.device) for n in sorted(widths)}
+        self.blocks = {n: compiled(partial(self.draft, n), backend, self.device) for n in sorted(gammas) if n}
 
     def cursor(self) -> StaticDecoder:
         """A cursor on the buffers; `with_cursor` takes a kind that is called with this model alone."""
@@ -73,7 +85,7 @@ class CompiledSeq2Seq(Seq2Seq):
         return super().source(sources)
 
     def step(self, token_ids: Tensor, cache: EncoderDecoderCache | None = None) -> Tensor:
-        """What is compiled: one pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
+        """One pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
         return self.hf_model(
             encoder_outputs=EncoderStates(last_hidden_state=self.states),
             attention_mask=self.mask,
@@ -81,6 +93,34 @@ class CompiledSeq2Seq(Seq2Seq):
             past_key_values=self.cache if cache is None else cache,
             use_cache=True,
         ).logits
+
+    def check(self, fed: Tensor, q: Tensor, uniforms: Tensor, temperature: Tensor, start: Tensor):
+        """What is compiled for a round's check: `decide` ``(1, 2 + 3 n)``, p and logits ``(1, n + 1, vocab)``.
+
+        fed ``(1, n + 1)`` are the last known token and the drafted ones, q ``(1, n + 1, vocab)`` is as in a `Block`,
+        uniforms ``(1 + 2 n,)`` as in `Draws`; start is the position of the first token fed.
+        """
+        self.set_length(start)
+        logits = self.step(fed)
+        p = adjusted(logits, temperature)
+        block = Block(fed[:, 1:], q, [], "", torch.zeros_like(fed[:, 1:], dtype=torch.bool))
+        return decide(p, block, TokenRule(), Given(uniforms), []), p, logits
+
+    def draft(self, gamma: int, fed: Tensor, known: Tensor, uniforms: Tensor, temperature: Tensor, start: Tensor):
+        """What is compiled for a block of guesses: tokens ``(1, gamma)``, q ``(1, gamma + 1, vocab)``, 0 at its end.
+
+        fed ``(1, 2)`` begins with the one or two tokens that the draft has not seen, `known` ``(1,)`` says how many.
+        """
+        draws, tokens, probs = Given(uniforms), [], []
+        self.set_length(start)
+        logits = self.step(fed).index_select(1, known - 1)
+        for slot in range(gamma):
+            probs.append(adjusted(logits, temperature))
+            tokens.append(draws.guesses(probs[-1][:, 0], [], slot)[:, None])
+            if slot < gamma - 1:
+                self.set_length(start + known[0] + slot)
+                logits = self.step(tokens[-1])
+        return torch.cat(tokens, 1), torch.cat([*probs, torch.zeros_like(probs[0])], 1)
 
     def make_source_keys(self) -> None:
         """What is compiled to read a source: a step of which nothing is kept but the source's keys and values.
@@ -91,10 +131,10 @@ class CompiledSeq2Seq(Seq2Seq):
         cache.cross_attention_cache = self.cache.cross_attention_cache
         self.step(self.start_ids, cache)
 
-    def set_length(self, length: int) -> None:
+    def set_length(self, length: Tensor) -> None:
         """Move the position at which the next token is written. What lies behind it is masked."""
         for layer in self.cache.self_attention_cache.layers:
-            layer.cumulative_length.fill_(length)
+            layer.cumulative_length.copy_(length)
 
     def set_source(self, states: Tensor) -> None:
         """Copy an encoder's output into the buffer and make its keys and values. What lies behind it is masked."""
@@ -106,14 +146,17 @@ class CompiledSeq2Seq(Seq2Seq):
 
     @torch.inference_mode()
     def warm_up(self) -> float:
-        """Compile every step, and return the seconds it took."""
+        """Compile every call, and return the seconds it took."""
         began = time.perf_counter()
         cursor = self.cursor()
         for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
             cursor.start({"input_ids": torch.zeros(1, 1, dtype=torch.long, device=self.device)})
-            for n in self.steps:
+            for n in self.checks:
                 cursor.rollback(0)
                 cursor.extend([self.start_token] * n)
+            for gamma in self.blocks:
+                cursor.rollback(0)
+                cursor.draft(gamma, [self.start_token], torch.zeros(1 + 2 * gamma, dtype=wide(self.device)), 1.0)
         return time.perf_counter() - began
 
 
@@ -133,42 +176,69 @@ class StaticDecoder(CachedDecoder):
         if self.attention_mask is not None and not self.attention_mask.all():
             raise ValueError("attention_mask hides some positions: expected a source without padding")
         self.model.set_source(states)
-        self.model.lent.to, self.written = self, None  # written: where the buffers' own counters stand
+        self.model.lent.to = self
         return self.model.cache
 
     def forward(self, rows: Tensor) -> Tensor:
+        n = rows.shape[1]
+        width = min((w for w in self.model.checks if w >= n), default=None)
+        if width is not None:
+            uniforms = torch.zeros(2 * width - 1, dtype=wide(self.device), device=self.device)
+            return self.run(self.model.checks[width], rows, width, None, uniforms, 1.0)[2][:, :n]
+        self.check_turn()
+        self.model.set_length(torch.tensor(self.length, device=self.device))
+        return self.model.step(rows)
+
+    def check(self, rows: Tensor, q: Tensor | None, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """`CompiledSeq2Seq.check` of tokens ``(1, n + 1)``, in a call that is at least as wide: its verdict and p."""
+        width = min(w for w in self.model.checks if w >= rows.shape[1])
+        decided, p, _ = self.run(self.model.checks[width], rows, width, q, uniforms[: 2 * width - 1], temperature)
+        self.length, self.passes = self.length + rows.shape[1], self.passes + 1
+        return decided, p
+
+    def draft(self, gamma: int, known: Sequence[int], uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """`CompiledSeq2Seq.draft` of gamma tokens behind those known, one or two: the tokens and their q."""
+        self.check_turn()
+        fed = torch.tensor([[*known, self.filler][:2]], device=self.device)
+        n, start = torch.tensor([len(known)], device=self.device), torch.tensor(self.length, device=self.device)
+        drafted = self.model.blocks[gamma](fed, n, uniforms[: 1 + 2 * gamma], self.number(temperature), start)
+        self.length, self.passes = self.length + len(known) + gamma - 1, self.passes + gamma
+        return drafted
+
+    def run(self, check, rows: Tensor, width: int, q: Tensor | None, uniforms: Tensor, temperature: float):
+        """One compiled call. What it is fed has its full width: what is compiled knows shapes and strides."""
+        self.check_turn()
+        fed = rows.new_full((1, width), self.filler)
+        fed[:, : rows.shape[1]] = rows
+        if q is None:
+            q = self.model.nothing[width]
+        elif q.shape[1] < width:
+            q = pad(q, (0, 0, 0, width - q.shape[1]))
+        start = torch.tensor(self.length, device=self.device)
+        return check(fed, q, uniforms, self.number(temperature), start)
+
+    def number(self, value: float) -> Tensor:
+        return torch.tensor([value], dtype=wide(self.device), device=self.device)
+
+    def check_turn(self) -> None:
         if self.model.lent.to is not self:
             raise RuntimeError("another cursor has started on this compiled model: it serves one generation at a time")
-        n, steps = rows.shape[1], self.model.steps
-        width = min((w for w in steps if w >= n), default=None)
-        if self.written != self.length:
-            self.model.set_length(self.length)
-        if width is None:
-            width, logits = n, self.model.step(rows)
-        else:
-            fed = rows.new_zeros(1, width)  # of its own: what is compiled knows its strides
-            fed[:, :n] = rows
-            logits = steps[width](fed)
-        self.written = self.length + width
-        return logits[:, :n]
 
     def crop(self, length: int) -> None:
-        """Nothing to do: the next step overwrites what lies behind `length`."""
+        """Nothing to do: the next call overwrites what lies behind `length`."""
 
 
-def compiled(step, backend, device: torch.device, lean_calls: bool = False):
-    """`torch.compile` for a step whose inputs differ in nothing but the token ids.
+def compiled(call, backend, device: torch.device):
+    """`torch.compile` for a call whose inputs never change their shapes.
 
-    The model, the buffers and the width never change, so nothing has to be checked at each call. With lean_calls a
-    CPU's loops are called from C++ and not from Python: longer to compile, and only a small model's step gains.
+    The model, the buffers and the width are always the same, so nothing has to be checked at each call.
     """
     options = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     if device.type == "cuda":
-        options["triton.cudagraphs"] = True  # a step is recorded and replayed whole
+        options["triton.cudagraphs"] = True  # a call is recorded and replayed whole
     else:
         options["cpp.enable_floating_point_contract_flag"] = "fast"  # a product and its sum in one instruction
         options["realize_reads_threshold"] = 0  # positions are computed once, not again for each row of weights
-        options["cpp_wrapper"] = lean_calls
     if backend != "inductor":  # others take no options
         options = None
-    return torch.compile(step, backend=backend, dynamic=False, fullgraph=True, isolate_recompiles=True, options=options)
+    return torch.compile(call, backend=backend, dynamic=False, fullgraph=True, isolate_recompiles=True, options=options)

@@ -73,10 +73,10 @@ def compile_pair(
         target = CompiledSeq2Seq(pair.target, {1, *(gamma + 1 for gamma in gammas)}, **options)
         seconds = target.warm_up()
     with named("pair.draft", pair.draft):
-        draft = CompiledSeq2Seq(pair.draft, {1, 2}, rounded=ROUNDED.get(draft_weights), lean_calls=True, **options)
+        draft = CompiledSeq2Seq(pair.draft, {1, 2}, gammas, rounded=ROUNDED.get(draft_weights), **options)
         seconds += draft.warm_up()
     if progress:
-        print(f"compiled {len(target.steps) + len(draft.steps) + 2} steps in {seconds:.0f} s")
+        print(f"compiled {len(target.checks) + len(draft.checks) + len(draft.blocks) + 2} calls in {seconds:.0f} s")
     return Pair(target, draft, pair.name)
 
 
