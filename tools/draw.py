@@ -31,7 +31,8 @@ SOURCE = {"tokens": 17, "words": ["My", "brother", "…", "</s>"]}
 WRONG = {"before": "start", "drafted": ["Mein", "Bruder", "wohnt", "in"], "at": 3, "wanted": "lebt"}
 
 # Chapter 0's text: its tokens, and what each round drafted; c and v(4) as recorded, without compiling.
-BILL = {"tokens": 39, "drafted": [4] * 9, "c": float(recorded("c")), "v": float(recorded("v(4)"))}
+# (Rounded as they are printed, so that a reader can check the sum.)
+BILL = {"tokens": 39, "drafted": [4] * 9, "c": round(float(recorded("c")), 2), "v": round(float(recorded("v(4)")), 2)}
 
 # Chapter 3's toy, here the same at every place of a round: three tokens, and a residual with two of them.
 TOKENS = ["und", "aber", "oder"]
