@@ -574,7 +574,7 @@ def bill() -> Drawing:
     d.text(LEFT, 260, "the same time, sorted")
     parts = [
         (float(passes), "target full", f"{passes} passes", "white", ("one step", "each")),
-        (sum(wide) - passes, "target target-edge", "", "", (f"extra: {spelled(gamma + 1)}", "places wide")),
+        (sum(wide) - passes, "target target-edge", "", "", ("extra:", f"{spelled(gamma + 1)} wide")),
         (guesses * c, "draft full", f"{guesses} guesses", "black", (f"{c:.2f} of a", "step each")),
         (tokens - time, "bare line dash", "saved", "", ()),
     ]
