@@ -57,7 +57,7 @@ def ex_9_1(choose) -> str | None:
     if names == name_by(lambda alpha, c: alpha):
         return "this is the draft that is most often right; divide its tokens by the time of its rounds"
     if names == name_by(lambda alpha, c: -c):
-        return "this is the cheapest draft; multiply the time of a round by nothing, but count the tokens it gives"
+        return "this is the cheapest draft; but a guess helps only if it is accepted: divide tokens by time"
     if found != wanted:
         return f"in four cases you choose {found}, right is {wanted}; print the speed-up of every pair"
     lost = choose(*LOST, GAMMAS)
