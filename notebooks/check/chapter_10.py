@@ -75,13 +75,13 @@ QUEUES = [
 ]  # fmt: skip
 
 
-def filled(lengths, places):
-    """Passes, if a free place is filled before every pass."""
+def filled(lengths, places, last=1):
+    """Passes, if a free place is filled before every pass; a row with `last` tokens left ends with the pass."""
     queue, batch, done = list(lengths), [], 0
     while queue or batch:
         free = places - len(batch)
         batch, queue = batch + queue[:free], queue[free:]
-        done, batch = done + 1, [left - 1 for left in batch if left > 1]
+        done, batch = done + 1, [left - 1 for left in batch if left > last]
     return done
 
 
@@ -98,14 +98,6 @@ def ex_10_3(passes) -> str | None:
     def like(answer):
         return found == [answer(*queue) for queue in QUEUES]
 
-    def late(lengths, places):
-        queue, batch, done = list(lengths), [], 0
-        while queue or batch:
-            free = places - len(batch)
-            batch, queue = batch + queue[:free], queue[free:]
-            done, batch = done + 1, [left - 1 for left in batch if left > 0]
-        return done
-
     if like(by_batches):
         return "that still waits for the longest text of each batch: fill free places before *every* pass"
     if like(lambda lengths, places: ceil(sum(lengths) / places)):
@@ -116,7 +108,7 @@ def ex_10_3(passes) -> str | None:
         return "that is all texts at once: there are only so many places"
     if like(lambda lengths, places: filled(sorted(lengths, reverse=True), places)):
         return "longest first is clever, but you may not reorder the queue: who came first is served first"
-    if like(late):
+    if like(lambda lengths, places: filled(lengths, places, last=0)):
         return "a row with one token left is finished by the pass: its place is free before the next one"
     if found[-1] != 0:
         return f"an empty queue takes no pass; you say {found[-1]}"

@@ -27,16 +27,18 @@ def compile_pair(
     backend="inductor",
     progress: bool = True,
 ) -> Pair:
-    """The same pair with compiled steps: pass it to the loops in place of the other.
+    """The same pair with compiled calls: pass it to the loops in place of the other.
 
-    The target is compiled for one position (plain decoding) and for gamma + 1, the draft for one and, to catch up, two.
-    What each of them makes of a new source, its keys and values, is compiled as well.
+    The target's check is compiled for one position (plain decoding) and for gamma + 1; the draft's block for gamma
+    tokens, and a pass over one and over two, for what is not drafted by the block. What each of them makes of a new
+    source, its keys and values, is compiled as well.
     Compiling takes from seconds to minutes; it happens here, once, and not in the first generation.
 
     Parameters
     ----------
     gammas : int or several
-        The values of gamma that will be used. With another one the next larger step is used, if there is one.
+        The values of gamma that will be used. With another one the next larger check is used, if there is one, and the
+        next larger block, if it is less than twice as long.
     max_new_tokens, max_source_tokens : int
         What the buffers hold. Longer requests are refused.
     draft_weights : str, optional
