@@ -55,7 +55,7 @@ class CompiledSeq2Seq(Seq2Seq):
         self.cursor_kind, self.checker_kind, self.proposer_kind = StaticDecoder, CompiledChecker, CompiledDraft
         self.lent = SimpleNamespace(to=None)  # shared with copies of this model, as the buffers are
         # A call that is wider than what it is fed writes behind the last token, so there must be room.
-        spare, longest = max(*widths, *gammas), len(self.prompt) - 1 + max_new_tokens  # the last token is never fed
+        spare, longest = max([*widths, *gammas]), len(self.prompt) - 1 + max_new_tokens  # the last token is never fed
         self.max_target_length = min(longest, (model.max_target_length or longest + spare) - spare)
         self.max_source_length = min(max_source_tokens, model.max_source_length or max_source_tokens)
         config = self.hf_model.get_decoder().config
