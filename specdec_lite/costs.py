@@ -196,7 +196,10 @@ def step_weights(model: Seq2Seq, source: Source) -> list[Tensor]:
     cursor.start(model.encode(source))
     cursor.extend([model.start_token])
     linear = [layer for layer in model.hf_model.modules() if isinstance(layer, (nn.Linear, NarrowLinear))]
-    hooks = [layer.register_forward_hook(lambda layer, *_: used.append(layer.weight)) for layer in linear]
+    hooks = [
+        layer.register_forward_hook(lambda layer, *_: used.append(getattr(layer, "stored", layer.weight)))
+        for layer in linear
+    ]
     cursor.extend([model.start_token])
     for hook in hooks:
         hook.remove()

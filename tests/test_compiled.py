@@ -256,8 +256,8 @@ def test_same_law_with_a_rounded_draft(rounded):
 def test_a_rounded_weight_is_off_by_half_a_step_at_most():
     linear = torch.nn.Linear(16, 24, dtype=torch.float64)
     narrow = NarrowLinear(linear, torch.int8)
-    off = (narrow.weight * narrow.scale[:, None] - linear.weight).abs()
-    assert narrow.weight.dtype == torch.int8
+    off = (narrow.stored * narrow.scale[:, None] - linear.weight).abs()
+    assert narrow.stored.dtype == torch.int8
     assert (off <= narrow.scale[:, None] * (0.5 + 1e-9)).all() and off.max() > 0
 
 

@@ -68,7 +68,7 @@ MODULES = [
         ("drafting/", [["base", "model", "copies"], ["wrapper", "chain", "stops"], ["schedules", "head"]]),
         ("a round", [["record"], ["checking"]]),
     ],
-    [("fast/", [["narrow", "rounds", "buffers", "compile"]]), ("the loops", [["generation"]])],
+    [("fast/", [["kernels", "narrow", "layers"], ["rounds", "buffers", "compile"]]), ("the loops", [["generation"]])],
     [("measured", [["costs"], ["measured"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
     [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from ..inputs import Source
 from ..models import Seq2Seq
 from ..sampling import wide
 from ..verification import TokenRule
+from .layers import with_one_call
 from .narrow import narrow_twin
 from .rounds import CompiledChecker, CompiledDraft, Given, adjusted
 
@@ -52,6 +54,7 @@ class CompiledSeq2Seq(Seq2Seq):
         self.__dict__.update(model.__dict__)  # the same tokenizer and rules
         if rounded or self.device.type == "cpu":
             self.hf_model = narrow_twin(model.hf_model, rounded)
+        self.passes = self.hf_model
         self.cursor_kind, self.checker_kind, self.proposer_kind = StaticDecoder, CompiledChecker, CompiledDraft
         self.lent = SimpleNamespace(to=None)  # shared with copies of this model, as the buffers are
         # A call that is wider than what it is fed writes behind the last token, so there must be room.
@@ -69,9 +72,11 @@ class CompiledSeq2Seq(Seq2Seq):
             logits = self.step(self.start_ids)  # makes the buffers: what is compiled must find them in their place
             p = adjusted(logits, torch.ones(1, device=self.device))
             self.nothing = {n: p.new_zeros(1, n, self.vocab_size) for n in widths}  # the q of no draft
+            self.passes = self.proved(with_one_call(self.hf_model, self.cache, self.mask))
+        short = self.passes is not self.hf_model
         self.read = compiled(self.make_source_keys, backend, self.device)
-        self.checks = {n: compiled(self.check, backend, self.device) for n in sorted(widths)}
-        self.blocks = {n: compiled(partial(self.draft, n), backend, self.device) for n in sorted(gammas) if n}
+        self.checks = {n: compiled(self.check, backend, self.device, short) for n in sorted(widths)}
+        self.blocks = {n: compiled(partial(self.draft, n), backend, self.device, short) for n in sorted(gammas) if n}
 
     def cursor(self) -> StaticDecoder:
         """A cursor on the buffers; `with_cursor` takes a kind that is called with this model alone."""
@@ -86,13 +91,38 @@ class CompiledSeq2Seq(Seq2Seq):
 
     def step(self, token_ids: Tensor, cache: EncoderDecoderCache | None = None) -> Tensor:
         """One pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
-        return self.hf_model(
+        model = self.passes if cache is None else self.hf_model
+        return model(
             encoder_outputs=EncoderStates(last_hidden_state=self.states),
             attention_mask=self.mask,
             decoder_input_ids=token_ids,
             past_key_values=self.cache if cache is None else cache,
             use_cache=True,
         ).logits
+
+    def proved(self, twins: Iterable):
+        """The first of these models that computes what `hf_model` does, tried on sources of two lengths, or that."""
+        few, full = torch.arange(3)[None] % self.vocab_size, self.mask.shape[1]
+        states = torch.sin(torch.arange(self.states.numel())).view(self.states.shape).to(self.states)
+
+        def logits(model) -> Tensor:
+            self.passes = model
+            self.set_length(torch.tensor(0))
+            first = self.step(few)
+            self.set_length(torch.tensor(2))  # back by one
+            return torch.cat([first, self.step(few[:, 2:])], 1)
+
+        def same(twin, length: int) -> bool:
+            self.fill(states[:, :length])
+            self.make_source_keys()
+            expected = logits(self.hf_model)
+            return torch.allclose(logits(twin), expected, rtol=1e-3, atol=1e-3 * expected.std().item())
+
+        for twin in twins:
+            with suppress(Exception):  # a family may hand on more between its layers: then it is not this kind
+                if same(twin, full) and same(twin, (full + 1) // 2):
+                    return twin
+        return self.hf_model
 
     def check(self, fed: Tensor, q: Tensor, uniforms: Tensor, temperature: Tensor, start: Tensor):
         """What is compiled for a round's check: `decide` ``(1, 2 + 3 n)``, p and logits ``(1, n + 1, vocab)``.
@@ -138,11 +168,15 @@ class CompiledSeq2Seq(Seq2Seq):
 
     def set_source(self, states: Tensor) -> None:
         """Copy an encoder's output into the buffer and make its keys and values. What lies behind it is masked."""
+        self.fill(states)
+        self.read()
+
+    def fill(self, states: Tensor) -> None:
+        """Copy an encoder's output into the buffer, to be read."""
         n = states.shape[1]
         self.states[:, :n], self.mask[:] = states, torch.arange(self.mask.shape[1], device=self.device) < n
         for layer in self.cache.cross_attention_cache.layers:
             layer.cumulative_length.zero_()
-        self.read()
 
     @torch.inference_mode()
     def warm_up(self) -> float:
@@ -228,16 +262,18 @@ class StaticDecoder(CachedDecoder):
         """Nothing to do: the next call overwrites what lies behind `length`."""
 
 
-def compiled(call, backend, device: torch.device):
+def compiled(call, backend, device: torch.device, short: bool = False):
     """`torch.compile` for a call whose inputs never change their shapes.
 
-    The model, the buffers and the width are always the same, so nothing has to be checked at each call.
+    The model, the buffers and the width are always the same, so nothing has to be checked at each call. A short call,
+    of few operators, is worth a wrapper in C++: that takes longer to compile.
     """
     options = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     if device.type == "cuda":
         options["triton.cudagraphs"] = True  # a call is recorded and replayed whole
     else:
         options["cpp.enable_floating_point_contract_flag"] = "fast"  # a product and its sum in one instruction
+        options["cpp_wrapper"], options["size_asserts"] = short, False
         options["realize_reads_threshold"] = 0  # positions are computed once, not again for each row of weights
     if backend != "inductor":  # others take no options
         options = None

@@ -34,6 +34,10 @@ def compile_pair(
     source, its keys and values, is compiled as well.
     Compiling takes from seconds to minutes; it happens here, once, and not in the first generation.
 
+    On a processor, the layers of a float32 decoder that is built like T5's or BART's run as one operator of our own
+    (kernels.cpp), after it has been seen to compute what they do; its weights are stored once more, in its own order.
+    All other models keep their layers, and what is compiled is those.
+
     Parameters
     ----------
     gammas : int or several
@@ -78,7 +82,9 @@ def compile_pair(
         draft = CompiledSeq2Seq(pair.draft, {1, 2}, gammas, rounded=ROUNDED.get(draft_weights), **options)
         seconds += draft.warm_up()
     if progress:
-        print(f"compiled {len(target.checks) + len(draft.checks) + len(draft.blocks) + 2} calls in {seconds:.0f} s")
+        calls = len(target.checks) + len(draft.checks) + len(draft.blocks) + 2
+        whole = [role for role, model in (("target", target), ("draft", draft)) if model.passes is not model.hf_model]
+        print(f"compiled {calls} calls in {seconds:.0f} s; all layers in one call: {', '.join(whole) or 'none'}")
     return Pair(target, draft, pair.name)
 
 

@@ -11,6 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from ..drafting.head import TruncatedHead, with_shared_weights
+from .kernels import has_kernels, pack
 
 NARROW = 17  # positions, so up to gamma = 16
 NARROW_ATTENTION = "specdec_lite_narrow"  # under this name transformers finds `narrow_attention`
@@ -29,20 +30,24 @@ class NarrowLinear(nn.Module):
     positions; rounded weights become floats in its registers. A library's product is made for many more positions.
     """
 
-    def __init__(self, linear: nn.Linear, rounded: torch.dtype | None = None):
+    def __init__(self, linear: nn.Linear, rounded: torch.dtype | None = None, *, by_kernel: bool = False):
         super().__init__()
         weight, self.bias, self.scale = linear.weight.detach(), linear.bias, None
         if rounded == torch.int8:  # a scale for each row, so that its largest weight becomes 127
             self.scale = weight.abs().amax(1).clamp(min=1e-12) / 127
             weight = (weight / self.scale[:, None]).round()
-        self.weight = linear.weight if rounded is None else nn.Parameter(weight.to(rounded), requires_grad=False)
+        self.weight = linear.weight  # as it was: some models look at its type
+        self.stored = linear.weight if rounded is None else nn.Parameter(weight.to(rounded), requires_grad=False)
+        self.register_buffer("packed", pack(self.stored) if by_kernel else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        if is_narrow(len(rows)):
-            out = torch.stack([(self.weight * row).sum(-1) for row in rows])
+        if self.packed is not None and len(rows) <= NARROW:
+            out = torch.ops.specdec_lite.linear(rows, self.packed, len(self.stored))
+        elif is_narrow(len(rows)):
+            out = torch.stack([(self.stored * row).sum(-1) for row in rows])
         else:
-            out = rows @ self.weight.to(x.dtype).T
+            out = rows @ self.stored.to(x.dtype).T
         out = out if self.scale is None else out * self.scale
         out = out if self.bias is None else out + self.bias
         return out.reshape(*x.shape[:-1], -1)
@@ -82,9 +87,10 @@ def narrow_twin(hf_model, rounded: torch.dtype | None):
             if isinstance(child, nn.Linear):
                 setattr(module, name, NarrowLinear(child, rounded))
     head = twin.get_output_embeddings()
+    by_kernel = head.weight.dtype == torch.float32 and head.weight.device.type == "cpu" and has_kernels()
     if isinstance(head, TruncatedHead):
-        head.linear = NarrowLinear(head.linear, rounded)
+        head.linear = NarrowLinear(head.linear, rounded, by_kernel=by_kernel)
     else:
-        twin.set_output_embeddings(NarrowLinear(head, rounded))
+        twin.set_output_embeddings(NarrowLinear(head, rounded, by_kernel=by_kernel))
     twin.get_decoder().config._attn_implementation = NARROW_ATTENTION
     return twin
