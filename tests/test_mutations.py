@@ -210,6 +210,17 @@ def test_hole_in_a_real_cache_costs_passes_and_no_token(pair, capsys):
     assert sum(run.target_passes for run in hole) > sum(run.target_passes for run in right)
 
 
+def test_bias_of_a_rule_on_two_rows_by_every_guess():
+    names = chapter(None, "")
+    p, q = torch.tensor([[0.5, 0.3, 0.2, 0.0], [0.2, 0.1, 0.3, 0.4]], dtype=torch.float64)
+    for rule in (sd.TokenRule(), sd.BlockRule()):
+        assert names["off_by"](rule, p, q) < 1e-12
+    assert names["off_by"](names["KeepsAll"](), p, q) == pytest.approx(0.5)  # TV(p, q)
+    # kept: (.2, .1, .2, 0); half is refused, and p comes instead of (.6, .4, 0, 0)
+    assert names["off_by"](names["FromP"](), p, q) == pytest.approx(0.1)
+    assert names["off_by"](sd.TokenRule(lenience=0.5), p, q) == pytest.approx(0.1)  # acceptance goes from .5 to .6
+
+
 def test_exact_law_of_the_package_with_a_broken_cache(capsys):
     """Whole runs are enumerated, not rounds from fresh caches: what is broken goes from round to round."""
     pair = tiny.tiny_pair(seed=7, vocab=4, dtype=torch.float64, sharpness=1.2, noise=0.3, suppress_tokens=[tiny.PAD])
