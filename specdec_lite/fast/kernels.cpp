@@ -27,7 +27,8 @@ static inline floats load(const c10::BFloat16* p) {  // the upper half of a floa
 
 static inline floats load(const int8_t* p) {
   int8_t __attribute__((vector_size(16))) small; __builtin_memcpy(&small, p, 16);
-  return __builtin_convertvector(small, floats);
+  auto wider = __builtin_convertvector(small, int16_t __attribute__((vector_size(32))));  // a step that g++ knows
+  return __builtin_convertvector(__builtin_convertvector(wider, integers), floats);
 }
 
 static inline void store(float* p, floats v, int64_t n = 16) { __builtin_memcpy(p, &v, 4 * n); }
