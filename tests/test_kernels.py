@@ -63,17 +63,13 @@ def quick(model, widths=(1, 4), gammas=(), **options):
     return CompiledSeq2Seq(model, widths, gammas, **options)
 
 
-def in_one_call(model):
-    return model.passes is not model.hf_model
-
-
 @needed
 @pytest.mark.parametrize("name", SERVED)
 @torch.inference_mode()
 def test_logits_are_the_models_after_any_moves(name):
     slow = model(SERVED[name])
     fast = quick(slow)
-    assert in_one_call(fast)
+    assert fast.in_one_call
     for source in ([5, 9, 1], list(range(3, 23))):
         ours, theirs = fast.cursor(), slow.cursor()
         for cursor in (ours, theirs):
@@ -85,11 +81,11 @@ def test_logits_are_the_models_after_any_moves(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_keep_their_layers(name):
-    assert not in_one_call(quick(model(OTHERS[name])))
+    assert not quick(model(OTHERS[name])).in_one_call
 
 
 def test_other_dtypes_keep_their_layers():
-    assert not in_one_call(quick(model(SERVED["t5"], dtype=torch.float64)))
+    assert not quick(model(SERVED["t5"], dtype=torch.float64)).in_one_call
 
 
 @needed
@@ -103,7 +99,7 @@ def test_a_layer_that_does_something_besides_keeps_it(name):
         return (out[0] + 0.1, *out[1:]) if isinstance(out, tuple) else out + 0.1
 
     last.register_forward_hook(more)
-    assert not in_one_call(quick(odd))
+    assert not quick(odd).in_one_call
 
 
 @needed
@@ -111,7 +107,7 @@ def test_a_layer_that_does_something_besides_keeps_it(name):
 @pytest.mark.parametrize("name", ["t5, gated", "marian"])
 def test_rounded_weights_are_those_that_are_read(name, rounded):
     fast = quick(model(SERVED[name]), rounded=rounded)
-    assert in_one_call(fast)
+    assert fast.in_one_call
     packed = {each.packed.dtype for each in fast.hf_model.modules() if getattr(each, "packed", None) is not None}
     assert packed == {rounded or torch.float32}
 
@@ -120,8 +116,7 @@ def test_rounded_weights_are_those_that_are_read(name, rounded):
 @pytest.mark.parametrize("name", ["t5", "bart", "marian"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_same_tokens(name, temperature):
-    kind, config = SERVED[name]
-    pair = sd.Pair(model((kind, config)), model((kind, config), seed=1), name)
+    pair = sd.Pair(model(SERVED[name]), model(SERVED[name], seed=1), name)
     fast = sd.compile_pair(
         pair,
         gammas=3,
@@ -131,7 +126,7 @@ def test_same_tokens(name, temperature):
         draft_weights="bfloat16",
         progress=False,
     )
-    assert in_one_call(fast.target) and in_one_call(fast.draft)
+    assert fast.target.in_one_call and fast.draft.in_one_call
     for seed, source in enumerate(tiny.sources(6, vocab=50)):
         options = {"max_new_tokens": 20, "temperature": temperature, "seed": seed}
         slow = sd.autoregressive_generate(pair.target, source, **options)
@@ -169,7 +164,7 @@ def test_large_scores_do_not_overflow():
     slow = model(SERVED["bart"])
     for layer in slow.hf_model.get_decoder().layers:
         layer.self_attn.q_proj.weight.data *= 300
-    assert in_one_call(quick(slow))
+    assert quick(slow).in_one_call
 
 
 @needed
@@ -218,6 +213,5 @@ def test_without_the_library_the_compiler_does_it_all(reason, tmp_path, monkeypa
     else:
         monkeypatch.setattr(kernels, "build", fail)
     assert not has_kernels.__wrapped__()
-    monkeypatch.setattr(layers, "has_kernels", lambda: False)
-    monkeypatch.setattr("specdec_lite.fast.narrow.has_kernels", lambda: False)
-    assert not in_one_call(quick(model(SERVED["t5"])))
+    monkeypatch.setattr(kernels, "has_kernels", lambda: False)
+    assert not quick(model(SERVED["t5"])).in_one_call

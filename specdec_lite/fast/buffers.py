@@ -73,10 +73,16 @@ class CompiledSeq2Seq(Seq2Seq):
             p = adjusted(logits, torch.ones(1, device=self.device))
             self.nothing = {n: p.new_zeros(1, n, self.vocab_size) for n in widths}  # the q of no draft
             self.passes = self.proved(with_one_call(self.hf_model, self.cache, self.mask))
-        short = self.passes is not self.hf_model
         self.read = compiled(self.make_source_keys, backend, self.device)
-        self.checks = {n: compiled(self.check, backend, self.device, short) for n in sorted(widths)}
-        self.blocks = {n: compiled(partial(self.draft, n), backend, self.device, short) for n in sorted(gammas) if n}
+        self.checks = {n: compiled(self.check, backend, self.device, self.in_one_call) for n in sorted(widths)}
+        self.blocks = {
+            n: compiled(partial(self.draft, n), backend, self.device, self.in_one_call) for n in sorted(gammas) if n
+        }
+
+    @property
+    def in_one_call(self) -> bool:
+        """Whether a pass runs the decoder's layers as one operator (`layers`)."""
+        return self.passes is not self.hf_model
 
     def cursor(self) -> StaticDecoder:
         """A cursor on the buffers; `with_cursor` takes a kind that is called with this model alone."""

@@ -83,7 +83,7 @@ def compile_pair(
         seconds += draft.warm_up()
     if progress:
         calls = len(target.checks) + len(draft.checks) + len(draft.blocks) + 2
-        whole = [role for role, model in (("target", target), ("draft", draft)) if model.passes is not model.hf_model]
+        whole = [role for role, model in (("target", target), ("draft", draft)) if model.in_one_call]
         print(f"compiled {calls} calls in {seconds:.0f} s; all layers in one call: {', '.join(whole) or 'none'}")
     return Pair(target, draft, pair.name)
 

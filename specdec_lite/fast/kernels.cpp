@@ -267,11 +267,10 @@ int64_t make_stack(const c10::List<std::optional<Tensor>>& tensors, at::IntArray
     for (Tensor* tensor : {&layer.keys, &layer.values, &layer.source_keys, &layer.source_values, &layer.distances})
       *tensor = take();
   }
-  for (size_t i = 0; i <= stacks.size(); i++) {
-    if (i == stacks.size()) stacks.emplace_back();
-    if (!stacks[i]) { stacks[i] = std::move(stack); return i; }
-  }
-  return -1;
+  auto place = std::find(stacks.begin(), stacks.end(), nullptr);
+  if (place == stacks.end()) place = stacks.emplace(place);
+  *place = std::move(stack);
+  return place - stacks.begin();
 }
 
 void drop_stack(int64_t stack) { stacks[stack].reset(); }

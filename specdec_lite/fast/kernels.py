@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils import cpp_extension
 
 WIDE = 32  # outputs that lie side by side in packed weights
 INSTRUCTIONS = {
@@ -32,12 +31,17 @@ def has_kernels() -> bool:
         return False
     try:
         torch.ops.load_library(str(build()))
-    except (OSError, RuntimeError, subprocess.CalledProcessError):
+    except (ImportError, OSError, RuntimeError, subprocess.CalledProcessError):
         return False
     fake = torch.library.register_fake  # what the compiler needs to know: the shape of what comes out
     fake("specdec_lite::linear")(lambda x, packed, outputs: x.new_empty(*x.shape[:-1], outputs))
     fake("specdec_lite::run_stack")(lambda stack, hidden, start, mask: hidden.new_empty(hidden.shape))
     return True
+
+
+def serves(weight: Tensor) -> bool:
+    """Whether the operators compute with this weight: it is float32, on a processor, and they are there."""
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and has_kernels()
 
 
 def build() -> Path:
@@ -49,6 +53,7 @@ def build() -> Path:
         If there is no compiler, or if it refuses.
     """
     from torch._inductor.cpp_builder import get_cpp_compiler  # the one that compiles the rest, too
+    from torch.utils import cpp_extension  # imports setuptools, and is seldom needed
 
     source = Path(__file__).with_name("kernels.cpp")
     flags = ["-O3", "-ffp-contract=fast", "-fopenmp", "-std=c++20", "-fPIC", "-shared"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import EncoderDecoderCache
 
 from ..drafting.head import with_shared_weights
-from .kernels import has_kernels, pack
+from .kernels import pack, serves
 from .narrow import NarrowLinear
 
 LANES = 16  # numbers of a vector: widths and sizes of heads must be multiples
@@ -55,24 +55,20 @@ class LayerStack(nn.Module):
     Parameters
     ----------
     layers : list of Parts
-    cache : EncoderDecoderCache
-        Of fixed size: its buffers are read and written where they are.
+    tensors : list of Tensor or None
+        What `gathered` makes of these layers and the cache.
+    start : Tensor
+        The position of the first token fed.
     mask : Tensor
         Ones for the positions of the source, which come first, ``(1, source length)``.
     norm_first : bool
         Whether a block's norm comes before it, or behind the sum.
     """
 
-    def __init__(self, layers: list[Parts], cache: EncoderDecoderCache, mask: Tensor, norm_first: bool):
+    def __init__(self, layers: list[Parts], tensors: list, start: Tensor, mask: Tensor, norm_first: bool):
         super().__init__()
-        own, cross = cache.self_attention_cache.layers, cache.cross_attention_cache.layers
-        self.start, self.mask, self.extra = own[0].cumulative_length, mask, layers[0].extra
-        tensors, biases = [], [distances(each.own, own[0].keys.shape[2]) for each in layers]
-        for each, mine, theirs, bias in zip(layers, own, cross, biases):
-            tensors += [part for norm in each.norms for part in (norm.weight, getattr(norm, "bias", None))]
-            tensors += [part for product in each.products for part in joined(product)]
-            tensors += [mine.keys, mine.values, theirs.keys, theirs.values, biases[0] if bias is None else bias]
         first = layers[0]
+        self.start, self.mask, self.extra = start, mask, first.extra
         outputs = [sum(len(linear.stored) for linear in product) for product in first.products]
         kinds = [ACTIVATIONS[first.activation], len(first.products[4]) - 1, int(norm_first)]
         self.number = torch.ops.specdec_lite.make_stack(tensors, outputs, kinds, [first.own.scaling, first.eps])
@@ -81,6 +77,17 @@ class LayerStack(nn.Module):
     def forward(self, hidden: Tensor, *_, **options) -> Tensor | tuple:
         out = torch.ops.specdec_lite.run_stack(self.number, hidden, self.start, self.mask)
         return (out, *[None] * self.extra) if self.extra else out
+
+
+def gathered(layers: list[Parts], cache: EncoderDecoderCache) -> list[Tensor | None]:
+    """A layer's tensors after the other's, as kernels.cpp takes them; the buffers are used where they are."""
+    own, cross = cache.self_attention_cache.layers, cache.cross_attention_cache.layers
+    tensors, biases = [], [distances(each.own, own[0].keys.shape[2]) for each in layers]
+    for each, mine, theirs, bias in zip(layers, own, cross, biases):
+        tensors += [part for norm in each.norms for part in (norm.weight, getattr(norm, "bias", None))]
+        tensors += [part for product in each.products for part in joined(product)]
+        tensors += [mine.keys, mine.values, theirs.keys, theirs.values, biases[0] if bias is None else bias]
+    return tensors
 
 
 def joined(linears: list[NarrowLinear]) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -118,12 +125,14 @@ def with_one_call(hf_model, cache: EncoderDecoderCache, mask: Tensor) -> Iterato
     except (AttributeError, TypeError, ValueError):
         return
     first = layers[0]
-    weight, keys = first.norms[0].weight, cache.self_attention_cache.layers[0].keys
-    sizes = len(weight), keys.shape[3], len(first.products[4][0].stored)
-    here = weight.dtype == keys.dtype == torch.float32 and weight.device.type == "cpu" and has_kernels()
-    if not here or any(size % LANES for size in sizes) or first.activation not in ACTIVATIONS:
+    weight, buffers = first.norms[0].weight, cache.self_attention_cache.layers[0]
+    sizes = len(weight), buffers.keys.shape[3], len(first.products[4][0].stored)
+    fits = first.activation in ACTIVATIONS and not any(size % LANES for size in sizes)
+    if not (fits and buffers.keys.dtype == torch.float32 and serves(weight)):
         return
+    tensors = gathered(layers, cache)
     for norm_first in (True, False):
         twin = with_shared_weights(hf_model)
-        setattr(twin.get_decoder(), name, nn.ModuleList([LayerStack(layers, cache, mask, norm_first)]))
+        stack = LayerStack(layers, tensors, buffers.cumulative_length, mask, norm_first)
+        setattr(twin.get_decoder(), name, nn.ModuleList([stack]))
         yield twin

@@ -11,7 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from ..drafting.head import TruncatedHead, with_shared_weights
-from .kernels import has_kernels, pack
+from .kernels import pack, serves
 
 NARROW = 17  # positions, so up to gamma = 16
 NARROW_ATTENTION = "specdec_lite_narrow"  # under this name transformers finds `narrow_attention`
@@ -87,7 +87,7 @@ def narrow_twin(hf_model, rounded: torch.dtype | None):
             if isinstance(child, nn.Linear):
                 setattr(module, name, NarrowLinear(child, rounded))
     head = twin.get_output_embeddings()
-    by_kernel = head.weight.dtype == torch.float32 and head.weight.device.type == "cpu" and has_kernels()
+    by_kernel = serves(head.weight)  # the layers have a call of their own, see `layers`
     if isinstance(head, TruncatedHead):
         head.linear = NarrowLinear(head.linear, rounded, by_kernel=by_kernel)
     else:
