@@ -10,9 +10,11 @@ the hour as well as on the machine, so a number that goes into prose needs sever
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -66,7 +68,7 @@ class Session:
         self.content["values"].setdefault(name, {}).update({key: round_off(value) for key, value in values.items()})
         self.content["finished"] = datetime.now().isoformat(timespec="seconds")
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.file.with_name(f".{self.file.name}.lock")):
+        with FileLock(lock_of(self.file)):
             sessions = read_sessions(self.file)
             kept = [each for each in sessions if each["began"] != self.content["began"]]
             new = self.file.with_name(f".{self.file.name}.new")
@@ -75,6 +77,12 @@ class Session:
                 out.flush()
                 os.fsync(out.fileno())
             new.replace(self.file)
+
+
+def lock_of(file: Path) -> Path:
+    """Not beside the file: what lies there is packed."""
+    name = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"specdec_lite_{name}.lock"
 
 
 def as_text(sessions: list[dict]) -> str:

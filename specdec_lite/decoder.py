@@ -46,7 +46,7 @@ class EncodedSource:
     """
 
     def __init__(self, hf_model, inputs: Sequence[Mapping[str, Tensor]], sources: Sequence | None = None):
-        self.hf_model, self.inputs = hf_model, list(inputs)
+        self.hf_model, self.encoder, self.inputs = hf_model, hf_model.get_encoder(), list(inputs)
         self.sources = list(inputs if sources is None else sources)
         if not self.inputs or not all(isinstance(row, Mapping) and row for row in self.inputs):
             raise TypeError(f"inputs={inputs!r:.80}: expected a dict of encoder inputs for each row, one row or more")
@@ -62,11 +62,11 @@ class EncodedSource:
     @cached_property
     def outputs(self) -> EncoderStates:
         """The encoder's states ``(B, longest, width)``, 0 behind the end of a row, and their mask if one is needed."""
-        encoder, states, masks, told = self.hf_model.get_encoder(), [None] * len(self), [None] * len(self), None
+        states, masks, told = [None] * len(self), [None] * len(self), None
         groups = self._alike()
         for rows in groups:
             together = {name: torch.cat([self.inputs[i][name] for i in rows]) for name in self.inputs[rows[0]]}
-            outputs = encoder(**together, return_dict=True)
+            outputs = self.encoder(**together, return_dict=True)
             told = getattr(outputs, "attention_mask", None)
             for place, i in enumerate(rows):
                 states[i] = outputs.last_hidden_state[place]

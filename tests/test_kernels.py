@@ -79,9 +79,56 @@ def test_logits_are_the_models_after_any_moves(name):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.std().item())
 
 
+@needed
+@pytest.mark.parametrize("name", SERVED)
+@torch.inference_mode()
+def test_states_are_the_encoders(name):
+    slow = model(SERVED[name])
+    fast, encoder = quick(slow), slow.hf_model.get_encoder()
+    assert fast.encoder is not encoder and fast.hf_model.get_encoder() is encoder
+    for length in (1, 2, 9, 17, 20):
+        source = [3 + 7 * i % 47 for i in range(length)]
+        found, expected = (each.source([source]).outputs.last_hidden_state for each in (fast, slow))
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.std().item())
+
+
+@needed
+def test_an_encoder_of_several_layers():
+    slow = model((hf.BartForConditionalGeneration, hf.BartConfig(**{**BART, "encoder_layers": 3})))
+    assert quick(slow).encoder is not slow.hf_model.get_encoder()
+
+
+@needed
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_an_encoder_that_does_something_besides_is_kept(name):
+    odd = model(SERVED[name])
+    encoder = odd.hf_model.get_encoder()
+    last = (encoder.block if name == "t5" else encoder.layers)[-1]
+    last.register_forward_hook(
+        lambda module, args, out: (out[0] + 0.1, *out[1:]) if isinstance(out, tuple) else out + 0.1
+    )
+    fast = quick(odd)
+    assert fast.in_one_call and fast.encoder is encoder
+
+
+@needed
+def test_a_shared_encoder_is_packed_once_and_runs_once():
+    one, two = (quick(model(SERVED["t5"], seed), gammas=(3,)) for seed in (0, 1))
+    two.hf_model.set_encoder(one.hf_model.get_encoder())
+    sd.speculative_generate(one, two, [5, 9, 1], gamma=3, max_new_tokens=9)
+    assert "encoder" in one.__dict__ and "encoder" not in two.__dict__
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_keep_their_layers(name):
     assert not quick(model(OTHERS[name])).in_one_call
+
+
+@torch.inference_mode()
+def test_other_encoders_are_kept():
+    for case in (SERVED["t5"][0], hf.T5Config(**{**T5, "d_kv": 8})), OTHERS["an activation of its own"]:
+        odd = model(case)
+        assert quick(odd).encoder is odd.hf_model.get_encoder()
 
 
 def test_other_dtypes_keep_their_layers():

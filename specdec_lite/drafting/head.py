@@ -81,7 +81,8 @@ def truncate_head(model: Seq2Seq, tokens: Iterable[int]) -> Seq2Seq:
 
 def with_shared_weights(hf_model):
     """A copy of the modules; tensors, encoder and generation config are the same objects."""
-    kept = chain(hf_model.parameters(), hf_model.buffers(), [hf_model.get_encoder(), hf_model.generation_config])
+    whole = [hf_model.get_encoder(), hf_model.generation_config] if hasattr(hf_model, "generation_config") else []
+    kept = chain(hf_model.parameters(), hf_model.buffers(), whole)
     return copy.deepcopy(hf_model, {id(each): each for each in kept})
 
 

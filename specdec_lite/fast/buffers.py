@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from types import SimpleNamespace
 
 import torch
@@ -20,7 +20,7 @@ from ..inputs import Source
 from ..models import Seq2Seq
 from ..sampling import wide
 from ..verification import TokenRule
-from .layers import with_one_call
+from .layers import Buffers, close, quick_encoder, with_one_call
 from .narrow import narrow_twin
 from .rounds import CompiledChecker, CompiledDraft, Given, adjusted
 
@@ -72,8 +72,8 @@ class CompiledSeq2Seq(Seq2Seq):
             logits = self.step(self.start_ids)  # makes the buffers: what is compiled must find them in their place
             p = adjusted(logits, torch.ones(1, device=self.device))
             self.nothing = {n: p.new_zeros(1, n, self.vocab_size) for n in widths}  # the q of no draft
-            self.passes = self.proved(with_one_call(self.hf_model, self.cache, self.mask))
-        self.read = compiled(self.make_source_keys, backend, self.device)
+            self.passes, stack = self.proved()
+        self.read = partial(stack.read, self.states) if stack else compiled(self.make_source_keys, backend, self.device)
         self.checks = {n: compiled(self.check, backend, self.device, self.in_one_call) for n in sorted(widths)}
         self.blocks = {
             n: compiled(partial(self.draft, n), backend, self.device, self.in_one_call) for n in sorted(gammas) if n
@@ -93,7 +93,14 @@ class CompiledSeq2Seq(Seq2Seq):
             name = type(self.hf_model).__name__
             expected = f"expected one, for the compiled steps of {name} serve one row; the pair as it was serves a list"
             raise ValueError(f"source is a list of {len(sources)}: {expected}")
-        return super().source(sources)
+        encoded = super().source(sources)
+        encoded.encoder = lambda **inputs: self.encoder(**inputs)  # made when it is needed
+        return encoded
+
+    @cached_property
+    def encoder(self) -> torch.nn.Module:
+        """What reads a source; a draft that shares its target's encoder never asks."""
+        return quick_encoder(self.hf_model.get_encoder(), self.mask.shape[1])
 
     def step(self, token_ids: Tensor, cache: EncoderDecoderCache | None = None) -> Tensor:
         """One pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
@@ -106,8 +113,11 @@ class CompiledSeq2Seq(Seq2Seq):
             use_cache=True,
         ).logits
 
-    def proved(self, twins: Iterable):
-        """The first of these models that computes what `hf_model` does, tried on sources of two lengths, or that."""
+    def proved(self):
+        """A model that computes what `hf_model` does, with its layers in one call, and these layers; else that itself.
+
+        It is tried on sources of two lengths, and on a text that is taken back by one.
+        """
         few, full = torch.arange(3)[None] % self.vocab_size, self.mask.shape[1]
         states = torch.sin(torch.arange(self.states.numel())).view(self.states.shape).to(self.states)
 
@@ -118,17 +128,23 @@ class CompiledSeq2Seq(Seq2Seq):
             self.set_length(torch.tensor(2))  # back by one
             return torch.cat([first, self.step(few[:, 2:])], 1)
 
-        def same(twin, length: int) -> bool:
+        def same(twin, stack, length: int) -> bool:
             self.fill(states[:, :length])
             self.make_source_keys()
             expected = logits(self.hf_model)
-            return torch.allclose(logits(twin), expected, rtol=1e-3, atol=1e-3 * expected.std().item())
+            for layer in theirs:
+                layer.keys.zero_(), layer.values.zero_()
+            stack.read(self.states)
+            return close(logits(twin), expected)
 
-        for twin in twins:
+        mine, theirs = self.cache.self_attention_cache.layers, self.cache.cross_attention_cache.layers
+        buffers = [Buffers(one.keys, one.values, two.keys, two.values) for one, two in zip(mine, theirs)]
+        place = mine[0].cumulative_length
+        for twin, stack in with_one_call(self.hf_model, lambda it: it.get_decoder(), buffers, place, self.mask):
             with suppress(Exception):  # a family may hand on more between its layers: then it is not this kind
-                if same(twin, full) and same(twin, (full + 1) // 2):
-                    return twin
-        return self.hf_model
+                if same(twin, stack, full) and same(twin, stack, (full + 1) // 2):
+                    return twin, stack
+        return self.hf_model, None
 
     def check(self, fed: Tensor, q: Tensor, uniforms: Tensor, temperature: Tensor, start: Tensor):
         """What is compiled for a round's check: `decide` ``(1, 2 + 3 n)``, p and logits ``(1, n + 1, vocab)``.

@@ -1,6 +1,7 @@
-// A decoder's layers for a few positions, in one call. What takes the time is to read weights, keys and values from
-// memory, so each is read once, for all positions, in the order in which it lies there. Numbers are float32; a vector
-// holds 16 of them, and a processor without registers of that width takes several.
+// All layers of a decoder, for a few positions, or of an encoder, for a whole source, in one call. What takes a
+// decoder's time is to read weights, keys and values from memory, so each is read once, for all positions, in the order
+// in which it lies there. Numbers are float32; a vector holds 16 of them, and a processor without registers of that
+// width takes several.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/clone.h>
@@ -11,6 +12,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 using at::Tensor;
@@ -60,37 +62,33 @@ static void each_of(int64_t pieces, const Work& work) {
 constexpr int64_t WIDE = 32, AHEAD = 2048;  // bytes, about as many as arrive in the time that memory takes to answer
 
 template <int N, typename Weight>
-static void product(const float* x, const Weight* packed, float* y, int64_t inputs, int64_t outputs) {
-  each_of((outputs + WIDE - 1) / WIDE, [&](int64_t block) {
-    floats left[N] = {}, right[N] = {};
-    const Weight* w = packed + block * inputs * WIDE;
-    for (int64_t i = 0; i < inputs; i++, w += WIDE) {
-      for (size_t line = 0; line < WIDE * sizeof(Weight); line += 64) __builtin_prefetch((char*)w + AHEAD + line);
-      floats a = load(w), b = load(w + 16);
+static void tile(const float* x, const Weight* w, float* y, int64_t inputs, int64_t outputs, int64_t used) {
+  floats left[N] = {}, right[N] = {};
+  for (int64_t i = 0; i < inputs; i++, w += WIDE) {
+    for (size_t line = 0; line < WIDE * sizeof(Weight); line += 64) __builtin_prefetch((char*)w + AHEAD + line);
+    floats a = load(w), b = load(w + 16);
 #pragma GCC unroll 16
-      for (int n = 0; n < N; n++) left[n] += a * x[n * inputs + i], right[n] += b * x[n * inputs + i];
-    }
-    int64_t first = block * WIDE, rest = outputs - first;
-    for (int n = 0; n < N; n++) {
-      store(y + n * outputs + first, left[n], std::min<int64_t>(rest, 16));
-      if (rest > 16) store(y + n * outputs + first + 16, right[n], std::min<int64_t>(rest - 16, 16));
-    }
-  });
+    for (int n = 0; n < N; n++) left[n] += a * x[n * inputs + i], right[n] += b * x[n * inputs + i];
+  }
+  for (int n = 0; n < N; n++) {
+    store(y + n * outputs, left[n], std::min<int64_t>(used, 16));
+    if (used > 16) store(y + n * outputs + 16, right[n], std::min<int64_t>(used - 16, 16));
+  }
 }
 
 template <typename Weight>
-static void products(const float* x, const Weight* w, float* y, int64_t n, int64_t inputs, int64_t outputs) {
-  for (; n > 8; n -= 8, x += 8 * inputs, y += 8 * outputs) product<8>(x, w, y, inputs, outputs);
-  switch (n) {
-    case 1: return product<1>(x, w, y, inputs, outputs);
-    case 2: return product<2>(x, w, y, inputs, outputs);
-    case 3: return product<3>(x, w, y, inputs, outputs);
-    case 4: return product<4>(x, w, y, inputs, outputs);
-    case 5: return product<5>(x, w, y, inputs, outputs);
-    case 6: return product<6>(x, w, y, inputs, outputs);
-    case 7: return product<7>(x, w, y, inputs, outputs);
-    case 8: return product<8>(x, w, y, inputs, outputs);
-  }
+static void products(const float* x, const Weight* packed, float* y, int64_t n, int64_t inputs, int64_t outputs) {
+  each_of((outputs + WIDE - 1) / WIDE, [&](int64_t block) {
+    auto tiles = [&](auto positions, int64_t first) {
+      tile<positions()>(x + first * inputs, packed + block * inputs * WIDE, y + first * outputs + block * WIDE, inputs,
+                        outputs, outputs - block * WIDE);
+    };
+    int64_t first = 0;
+    for (; n - first > 8; first += 8) tiles(std::integral_constant<int, 8>(), first);
+    [&]<int... N>(std::integer_sequence<int, N...>) {
+      ((n - first == N + 1 ? tiles(std::integral_constant<int, N + 1>(), first) : void()), ...);
+    }(std::make_integer_sequence<int, 8>());
+  });
 }
 
 // What is made of a product's output before it is stored: a scale for each output (8-bit weights), a bias.
@@ -135,18 +133,29 @@ struct Norm {
   }
 };
 
-// Query i, in rows of `stride` numbers, sees `seen(i)` keys (heads, length, size). `distances` (heads, length) is added
-// to its scores: the bias of a key so many positions back.
+// Keys and values of n positions, in rows of `stride` numbers, into their buffers (heads, length, size).
+static void keep(const float* row, int64_t stride, Tensor& keys, Tensor& values, int64_t first, int64_t n) {
+  int64_t heads = keys.size(1), length = keys.size(2), size = keys.size(3);
+  for (int64_t i = first; i < first + n; i++, row += stride)
+    for (int64_t h = 0; h < heads; h++) {
+      const float *k = row + h * size, *v = k + heads * size;
+      std::copy(k, k + size, keys.data_ptr<float>() + (h * length + i) * size);
+      std::copy(v, v + size, values.data_ptr<float>() + (h * length + i) * size);
+    }
+}
+
+// Query i, in rows of `stride` numbers, is at position first + i and sees `seen(i)` keys (heads, length, size).
+// `distances` (heads, ...) is added to its scores: the bias of a key 1 - length, 2 - length ... positions away.
 template <typename Seen>
 static void attention(const float* query, int64_t stride, const Tensor& keys, const Tensor& values, const Tensor& distances,
-                      float scale, float* out, int64_t n, Seen seen) {
+                      float scale, float* out, int64_t first, int64_t n, Seen seen) {
   int64_t heads = keys.size(1), length = keys.size(2), size = keys.size(3);
   each_of(heads, [&](int64_t h) {
     std::vector<float> weights((length + 15) / 16 * 16);
     float* w = weights.data();
     const float* k = keys.const_data_ptr<float>() + h * length * size;
     const float* v = values.const_data_ptr<float>() + h * length * size;
-    const float* back = distances.defined() ? distances.const_data_ptr<float>() + h * length : nullptr;
+    const float* here = distances.defined() ? distances.const_data_ptr<float>() + h * distances.size(1) + length - 1 : nullptr;
     for (int64_t i = 0; i < n; i++) {
       const float* q = query + i * stride + h * size;
       int64_t used = seen(i), room = (used + 15) / 16 * 16;
@@ -154,7 +163,7 @@ static void attention(const float* query, int64_t stride, const Tensor& keys, co
       for (int64_t j = 0; j < used; j++) {
         floats dots = {};
         for (int64_t d = 0; d < size; d += 16) dots += load(q + d) * load(k + j * size + d);
-        w[j] = sum(dots) * scale + (back ? back[used - 1 - j] : 0);
+        w[j] = sum(dots) * scale + (here ? here[j - first - i] : 0);
         best = std::max(best, w[j]);
       }
       std::fill(w + used, w + room, -INFINITY);
@@ -188,11 +197,14 @@ static inline floats activate(floats x, int64_t kind) {
   return 0.5f * x * (1 + (z < 0 ? -erf : erf));
 }
 
-// One layer. Projections of query, key and value are one product, and so are the two of a gated feed-forward.
+// One layer. Projections of query, key and value are one product, and so are the two of a gated feed-forward. An
+// encoder's has no attention to a source.
 struct Layer {
   Norm norms[3];
-  Product own_in, own_out, cross_in, cross_out, up, down;
+  Product own_in, own_out, cross_in, cross_out, up, down, source_in;
   Tensor keys, values, source_keys, source_values, distances;
+
+  bool in_decoder() const { return source_in.packed.defined(); }
 };
 
 struct Stack {
@@ -212,29 +224,24 @@ struct Stack {
   }
 
   void run(float* x, int64_t n, int64_t width, int64_t start, int64_t source) {
-    for (const Layer& layer : layers) {
-      int64_t heads = layer.keys.size(1), length = layer.keys.size(2), size = layer.keys.size(3), inner = heads * size;
-      int64_t between = layer.up.outputs / (1 + gated);
+    for (Layer& layer : layers) {
+      int64_t inner = layer.keys.size(1) * layer.keys.size(3), between = layer.up.outputs / (1 + gated);
       normed.resize(n * width), added.resize(n * width), mixed.resize(n * inner);
       wide.resize(n * std::max(3 * inner, layer.up.outputs));
       residual(x, n, width, layer.norms[0], [&](const float* in, float* out) {
         layer.own_in(in, wide.data(), n);
-        for (int64_t i = 0; i < n; i++)
-          for (int64_t h = 0; h < heads; h++) {
-            const float* k = wide.data() + i * 3 * inner + inner + h * size;
-            std::copy(k, k + size, layer.keys.data_ptr<float>() + (h * length + start + i) * size);
-            std::copy(k + inner, k + inner + size, layer.values.data_ptr<float>() + (h * length + start + i) * size);
-          }
-        attention(wide.data(), 3 * inner, layer.keys, layer.values, layer.distances, scale, mixed.data(), n,
-                  [&](int64_t i) { return start + i + 1; });
+        keep(wide.data() + inner, 3 * inner, layer.keys, layer.values, start, n);
+        attention(wide.data(), 3 * inner, layer.keys, layer.values, layer.distances, scale, mixed.data(), start, n,
+                  [&](int64_t i) { return layer.in_decoder() ? start + i + 1 : n; });
         layer.own_out(mixed.data(), out, n);
       });
-      residual(x, n, width, layer.norms[1], [&](const float* in, float* out) {
-        layer.cross_in(in, wide.data(), n);
-        attention(wide.data(), inner, layer.source_keys, layer.source_values, Tensor(), scale, mixed.data(), n,
-                  [&](int64_t) { return source; });
-        layer.cross_out(mixed.data(), out, n);
-      });
+      if (layer.in_decoder())
+        residual(x, n, width, layer.norms[1], [&](const float* in, float* out) {
+          layer.cross_in(in, wide.data(), n);
+          attention(wide.data(), inner, layer.source_keys, layer.source_values, Tensor(), scale, mixed.data(), start, n,
+                    [&](int64_t) { return source; });
+          layer.cross_out(mixed.data(), out, n);
+        });
       residual(x, n, width, layer.norms[2], [&](const float* in, float* out) {
         layer.up(in, wide.data(), n);
         for (int64_t i = 0; i < n; i++)
@@ -245,6 +252,14 @@ struct Stack {
           }
         layer.down(wide.data(), out, n);
       });
+    }
+  }
+
+  void read(const float* states, int64_t n) {
+    for (Layer& layer : layers) {
+      wide.resize(n * layer.source_in.outputs);
+      layer.source_in(states, wide.data(), n);
+      keep(wide.data(), layer.source_in.outputs, layer.source_keys, layer.source_values, 0, n);
     }
   }
 };
@@ -262,7 +277,8 @@ int64_t make_stack(const c10::List<std::optional<Tensor>>& tensors, at::IntArray
     Layer& layer = stack->layers.emplace_back();
     for (Norm& norm : layer.norms) norm.weight = take(), norm.bias = take(), norm.eps = reals[1];
     int which = 0;
-    for (Product* product : {&layer.own_in, &layer.own_out, &layer.cross_in, &layer.cross_out, &layer.up, &layer.down})
+    for (Product* product : {&layer.own_in, &layer.own_out, &layer.cross_in, &layer.cross_out, &layer.up, &layer.down,
+                             &layer.source_in})
       product->packed = take(), product->bias = take(), product->scale = take(), product->outputs = outputs[which++];
     for (Tensor* tensor : {&layer.keys, &layer.values, &layer.source_keys, &layer.source_values, &layer.distances})
       *tensor = take();
@@ -275,14 +291,21 @@ int64_t make_stack(const c10::List<std::optional<Tensor>>& tensors, at::IntArray
 
 void drop_stack(int64_t stack) { stacks[stack].reset(); }
 
+static int64_t ones(const Tensor& mask) {
+  const int64_t* seen = mask.const_data_ptr<int64_t>();
+  return std::count_if(seen, seen + mask.numel(), [](int64_t each) { return each != 0; });
+}
+
 Tensor run_stack(int64_t stack, const Tensor& hidden, const Tensor& start, const Tensor& mask) {
   Tensor x = hidden.clone(at::MemoryFormat::Contiguous);
-  const int64_t* seen = mask.const_data_ptr<int64_t>();
-  int64_t source = std::count_if(seen, seen + mask.numel(), [](int64_t each) { return each != 0; });
   int64_t first = *start.const_data_ptr<int64_t>();
   TORCH_CHECK(first + x.size(1) <= stacks[stack]->layers[0].keys.size(2), "the buffers are full");
-  stacks[stack]->run(x.data_ptr<float>(), x.size(1), x.size(2), first, source);
+  stacks[stack]->run(x.data_ptr<float>(), x.size(1), x.size(2), first, ones(mask));
   return x;
+}
+
+void read_source(int64_t stack, const Tensor& states, const Tensor& mask) {
+  stacks[stack]->read(states.const_data_ptr<float>(), ones(mask));
 }
 
 Tensor linear(const Tensor& x, const Tensor& packed, int64_t outputs) {
@@ -298,9 +321,11 @@ TORCH_LIBRARY(specdec_lite, library) {
   library.def("make_stack(Tensor?[] tensors, int[] outputs, int[] kinds, float[] reals) -> int", make_stack);
   library.def("drop_stack(int stack) -> ()", drop_stack);
   library.def("run_stack(int stack, Tensor hidden, Tensor start, Tensor mask) -> Tensor");
+  library.def("read_source(int stack, Tensor states, Tensor mask) -> ()");
 }
 
 TORCH_LIBRARY_IMPL(specdec_lite, CPU, library) {
   library.impl("linear", linear);
   library.impl("run_stack", run_stack);
+  library.impl("read_source", read_source);
 }
