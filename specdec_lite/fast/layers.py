@@ -180,13 +180,14 @@ def quick_encoder(encoder: nn.Module, longest: int) -> nn.Module:
         found, expected = (each(input_ids=source).last_hidden_state for each in (twin, encoder))
         return close(found, expected)
 
-    with suppress(Exception):
-        start, first = torch.zeros(1, dtype=torch.long), parts(encoder)[0]
-        keys, values = (torch.zeros(1, first.heads[0], longest, first.heads[1]) for _ in range(2))
-        buffers = [Buffers(keys, values)] * len(encoder.block if hasattr(encoder, "block") else encoder.layers)
-        for twin, _ in with_one_call(encoder, lambda it: it, buffers, start, start):
-            if same(twin, longest) and same(twin, (longest + 1) // 2):
-                return twin
+    if layers := parts(encoder):
+        heads, size = layers[0].heads
+        keys, values = (torch.zeros(1, heads, longest, size) for _ in range(2))
+        start = torch.zeros(1, dtype=torch.long)
+        for twin, _ in with_one_call(encoder, lambda it: it, [Buffers(keys, values)] * len(layers), start, start):
+            with suppress(Exception):
+                if same(twin, longest) and same(twin, (longest + 1) // 2):
+                    return twin
     return encoder
 
 
