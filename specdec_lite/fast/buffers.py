@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -212,7 +213,8 @@ class CompiledSeq2Seq(Seq2Seq):
                 cursor.extend([self.start_token] * n)
             for gamma in self.blocks:
                 cursor.rollback(0)
-                cursor.draft(gamma, [self.start_token], torch.zeros(1 + 2 * gamma, dtype=wide(self.device)), 1.0)
+                numbers = torch.zeros(1 + 2 * gamma, dtype=wide(self.device), device=self.device)
+                cursor.draft(gamma, [self.start_token], numbers, 1.0)
         return time.perf_counter() - began
 
 
@@ -290,7 +292,7 @@ def compiled(call, backend, device: torch.device, short: bool = False):
     The model, the buffers and the width are always the same, so nothing has to be checked at each call. A short call,
     of few operators, is worth a wrapper in C++: that takes longer to compile.
     """
-    options = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    options, apart = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}, {"isolate_recompiles": True}
     if device.type == "cuda":
         options["triton.cudagraphs"] = True  # a call is recorded and replayed whole
     else:
@@ -299,4 +301,19 @@ def compiled(call, backend, device: torch.device, short: bool = False):
         options["realize_reads_threshold"] = 0  # positions are computed once, not again for each row of weights
     if backend != "inductor":  # others take no options
         options = None
-    return torch.compile(call, backend=backend, dynamic=False, fullgraph=True, isolate_recompiles=True, options=options)
+    if not apart.keys() <= inspect.signature(torch.compile).parameters.keys():  # torch before 2.13
+        call, apart = with_code_of_its_own(call), {}
+    return torch.compile(call, backend=backend, dynamic=False, fullgraph=True, options=options, **apart)
+
+
+def with_code_of_its_own(call):
+    """The same call behind a function that no other call shares its code with.
+
+    What torch compiles it keeps with a function's code, for all functions that have it. With no guards to tell one
+    width from another, the next would be served what was compiled for the first.
+    """
+
+    def own(*args):
+        return call(*args)
+
+    return FunctionType(own.__code__.replace(), own.__globals__, own.__name__, None, own.__closure__)
