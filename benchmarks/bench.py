@@ -221,6 +221,7 @@ def measure(
 ) -> pd.DataFrame:  # fmt: skip
     """One table: every way to decode with one pair at one temperature; gammas to choose from, by path.
 
+    Its `attrs` hold the costs that were measured for the choice, by path.
     Not exact: where a text differs from `generate`'s at temperature 0, it is counted and no error.
     """
     options, pair = {"max_new_tokens": max_new_tokens, "temperature": temperature}, pairs["eager"]
@@ -260,7 +261,9 @@ def measure(
             floor = floor_ms_per_token(each, weights, gamma or 0, draft_bytes, rates)
             facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}
         rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs = {path: costs for path, (_, costs) in chosen.items()}
+    return table
 
 
 def check_equal(runs: dict[str, list[sd.Generation]]) -> None:

@@ -2,11 +2,11 @@
 
     PYTHONPATH=. python benchmarks/gpu.py [--out results/gpu.json] [--seconds 520]     `make gpu`
 
-It needs torch and transformers as they are there, and no installation. Each part is a process of its own with a share of
-the time; what an earlier part leaves goes to the later ones. A part that fails, or takes too long, says so in the file
-and keeps what it had measured. The file is written after each part. Weights are the pocket pair's, or random in
-the shapes of T5 and T5Gemma: there texts mean nothing, and α is not what trained models have. So predictions for the
-α of trained pairs stand beside what was measured.
+It needs torch and transformers as they are there, and no installation. Each part is a process of its own with a
+share of the time; what an earlier part leaves goes to the later ones. A part that fails, or takes too long, says so
+in the file and keeps what it had measured. The file is written after each part. Weights are the pocket pair's, or
+random in the shapes of T5 and T5Gemma: there texts mean nothing, and α is not what trained models have. So what is
+predicted for the α of trained pairs stands beside what was measured.
 """
 
 from __future__ import annotations
@@ -26,22 +26,21 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # no installation is needed
-
 import torch
 
 import bench
 import specdec_lite as sd
 from batches import rounded
-from measure import costs_of
+from measure import cost_values
+from specdec_lite.costs import Costs
 
+ROOT = Path(__file__).parents[1]
 SHARES = {  # seconds of each part, if all of them need theirs
-    "tests": 90, "pocket": 150, "t5-small-large": 130, "t5-small-base": 90, "t5gemma-small-base": 60,
+    "tests": 80, "pocket": 140, "t5-small-large": 150, "t5gemma-small-base": 50, "t5-small-base": 100,
 }  # fmt: skip
 QUICK = {"tests": 60, "t5-tiny-tiny": 60, "t5gemma-tiny-tiny": 60}
 COMPILED = {"pocket": (2, 4), "t5-small-large": (4,), "t5-small-base": (4,), "t5-tiny-tiny": (2,)}  # the gammas
-EAGER = (1, 2, 4, 7)
+EAGER = (1, 2, 4)
 ALPHAS = (0.6, 0.7, 0.8)  # what the paper reports for trained T5 pairs lies between
 CUDA_TESTS = ("tests/test_gpu.py", "tests/test_memory.py")
 LONGEST = 6000  # characters of an error or of a test's output
@@ -53,8 +52,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/gpu.json"))
     parser.add_argument("--seconds", type=float, default=520, help="for everything")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--prompts", type=int, default=5)
-    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--max-new-tokens", type=int, default=48)
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it works")
     parser.add_argument("--parts", nargs="+", help="some of: " + ", ".join(SHARES))
     parser.add_argument("--part", help=argparse.SUPPRESS)  # what a process of its own is asked for
@@ -140,7 +139,8 @@ class Pages:
 def as_text(content: dict) -> str:
     """JSON with a line for each row of a table."""
     text = json.dumps(finite(rounded(content)), indent=1, ensure_ascii=False)
-    return re.sub(r"([\[{])\s+([^\[\]{}]+?)\s+([\]}])", lambda m: m[1] + re.sub(r"\n\s+", " ", m[2]) + m[3], text) + "\n"
+    inner = r"([\[{])\n\s+([^\[\]{}]+?)\n\s+([\]}])"  # no line ends inside a string, so none is changed
+    return re.sub(inner, lambda found: found[1] + re.sub(r"\n\s+", " ", found[2]) + found[3], text) + "\n"
 
 
 def finite(thing):
@@ -189,51 +189,53 @@ def work(name: str, keep: Keep, asked: argparse.Namespace) -> None:
 
 
 def tests(keep: Keep) -> None:
-    """Those tests that need CUDA; the others of their files run, too, as long as they are as quick."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-o", "addopts="]
-    done = subprocess.run(
-        [*command, "-k", "gpu or cuda", *CUDA_TESTS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)", done.stdout[-300:])}
-    keep("counts", counts)
-    keep("output", tail(done.stdout))
-    if done.returncode:
-        keep("error", f"pytest ended with {done.returncode}")
+    """The tests that need CUDA."""
+    command = [sys.executable, "-m", "pytest", "-v", "-rfE", "-p", "no:cacheprovider", "-o", "addopts="]
+    command += ["-k", "gpu or cuda", *CUDA_TESTS]
+    lines = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)  # on file, should this take too long
+            lines.append(line)
+    said = "".join(lines)
+    keep("counts", {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)", said[-300:])})
+    keep("output", tail(said))
+    if process.returncode:
+        keep("error", f"pytest ended with {process.returncode}")
 
 
 def measure_pair(name: str, keep: Keep, asked: argparse.Namespace) -> None:
     """A pair as it is; then, compiled beside it. Every table is kept as soon as it is there."""
-    pairs = {"eager": bench.load(name, asked.device)}
-    keep("parameters", {role: model.hf_model.num_parameters() for role, model in zip(("target", "draft"), pairs["eager"])})
+    pairs, temperatures = {"eager": bench.load(name, asked.device)}, (0.0, 1.0) if name == "pocket" else (0.0,)
+    sizes = [model.hf_model.num_parameters() for model in pairs["eager"]]
+    keep("parameters", dict(zip(("target", "draft"), sizes)))
     keep("rates", bench.machine_rates(asked.device))
-    tables(pairs, "eager alone", keep, asked, {"eager": EAGER})
-    if name not in COMPILED:
-        return
-    began, options = time.perf_counter(), {"backend": "eager"} if asked.quick else {}
-    try:
-        pairs["compiled"] = bench.on_fast_path(pairs["eager"], asked.max_new_tokens, COMPILED[name], **options)
-    except Exception:
-        keep("error", f"compiling: {tail(traceback.format_exc())}")
-        return
-    keep("compile_seconds", time.perf_counter() - began)
-    tables(pairs, "both", keep, asked, {"eager": EAGER, "compiled": COMPILED[name]})
+    a_table(pairs, "eager alone", 0.0, keep, asked, {"eager": EAGER})
+    if name in COMPILED:
+        began, options = time.perf_counter(), {"backend": "eager"} if asked.quick else {}
+        try:
+            pairs["compiled"] = bench.on_fast_path(pairs["eager"], asked.max_new_tokens, COMPILED[name], **options)
+        except Exception:
+            keep("error", f"compiling: {tail(traceback.format_exc())}")
+        keep("compile_seconds", time.perf_counter() - began)
+    for temperature in temperatures if len(pairs) > 1 else temperatures[1:]:
+        a_table(pairs, "all", temperature, keep, asked, {"eager": EAGER, "compiled": COMPILED.get(name, ())})
     keep("graphs", graph_counts())
 
 
-def tables(pairs: dict[str, sd.Pair], name: str, keep: Keep, asked: argparse.Namespace, gammas: dict) -> None:
-    """A table for each temperature, and c and v at all gammas with what they predict."""
-    path = list(pairs)[-1]
-    for temperature in (0.0, 1.0):
-        table = bench.measure(pairs, temperature, asked.prompts, asked.max_new_tokens, gammas, exact=False)
-        keep(f"{name}, T = {temperature:g}", table.drop(columns=["pair", "temperature"]).to_dict("records"))
-    _, others = bench.sources(pairs[path], 1)
-    options = {"temperature": 1.0, "max_new_tokens": asked.max_new_tokens}
-    costs, values = costs_of(pairs[path], others, list(gammas[path]), options)
-    lengths = [asked.max_new_tokens] * len(others)
+def a_table(pairs: dict, name: str, temperature: float, keep: Keep, asked: argparse.Namespace, gammas: dict) -> None:
+    """Every way to decode at one temperature; c and v of each path at its gammas, and the speed-ups they predict."""
+    name = f"{name}, T = {temperature:g}"
+    table = bench.measure(pairs, temperature, asked.prompts, asked.max_new_tokens, gammas, exact=False)
+    keep(name, table.drop(columns=["pair", "temperature"]).to_dict("records"))
+    keep(f"{name}, costs", {path: with_predictions(costs, asked.max_new_tokens) for path, costs in table.attrs.items()})
+
+
+def with_predictions(costs: Costs, length: int) -> dict:
+    values = cost_values(costs)
     for alpha in ALPHAS:
-        best = max(gammas[path], key=lambda gamma, alpha=alpha: costs.predict(alpha, gamma, lengths))
-        values[f"predicted speed-up, α = {alpha}, γ = {best}"] = costs.predict(alpha, best, lengths)
-    keep(f"{name}, costs", values)
+        values[f"predicted, α = {alpha}"] = {gamma: costs.predict(alpha, gamma, [length]) for gamma in costs.v}
+    return values
 
 
 def graph_counts() -> dict:

@@ -54,7 +54,10 @@ def test_a_gpu_writes_what_a_processor_writes(family, verification, device):
         for gamma in (0, 3):
             sources = tiny.sources(3)
             assert texts(there, gamma, sources, **how) == texts(here, gamma, sources, **how)
-    many = [sd.speculative_generate(*pair, tiny.sources(4), gamma=3, seed=0, max_new_tokens=LENGTH) for pair in (here, there)]
+    many = [
+        sd.speculative_generate(*pair, tiny.sources(4), gamma=3, seed=0, max_new_tokens=LENGTH)
+        for pair in (here, there)
+    ]
     assert [run.token_ids for run in many[0]] == [run.token_ids for run in many[1]]
 
 

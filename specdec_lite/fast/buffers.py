@@ -292,25 +292,26 @@ def compiled(call, backend, device: torch.device, short: bool = False):
     The model, the buffers and the width are always the same, so nothing has to be checked at each call. A short call,
     of few operators, is worth a wrapper in C++: that takes longer to compile.
     """
-    options, apart = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}, {"isolate_recompiles": True}
+    options = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    isolates = "isolate_recompiles" in inspect.signature(torch.compile).parameters  # since torch 2.13
     if device.type == "cuda":
         options["triton.cudagraphs"] = True  # a call is recorded and replayed whole
     else:
         options["cpp.enable_floating_point_contract_flag"] = "fast"  # a product and its sum in one instruction
-        options["cpp_wrapper"], options["size_asserts"] = short, False
+        options["cpp_wrapper"], options["size_asserts"] = short and isolates, False
         options["realize_reads_threshold"] = 0  # positions are computed once, not again for each row of weights
     if backend != "inductor":  # others take no options
         options = None
-    if not apart.keys() <= inspect.signature(torch.compile).parameters.keys():  # torch before 2.13
-        call, apart = with_code_of_its_own(call), {}
+    apart = {"isolate_recompiles": True} if isolates else {}
+    call = call if isolates else with_code_of_its_own(call)
     return torch.compile(call, backend=backend, dynamic=False, fullgraph=True, options=options, **apart)
 
 
 def with_code_of_its_own(call):
     """The same call behind a function that no other call shares its code with.
 
-    What torch compiles it keeps with a function's code, for all functions that have it. With no guards to tell one
-    width from another, the next would be served what was compiled for the first.
+    What torch compiles it keeps with a function's code. As nothing is checked at a call, another width that had the
+    same code would be served what was compiled for the first.
     """
 
     def own(*args):
