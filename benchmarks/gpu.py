@@ -34,7 +34,7 @@ from batches import rounded
 from measure import cost_values
 from specdec_lite.costs import Costs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 SHARES = {  # seconds of each part, if all of them need theirs
     "tests": 80, "pocket": 140, "t5-small-large": 150, "t5gemma-small-base": 50, "t5-small-base": 100,
 }  # fmt: skip
@@ -67,7 +67,7 @@ def main() -> None:
     if asked.parts:
         shares = {name: shares.get(name, 60) for name in asked.parts}
     passed = [f"--{name}={getattr(asked, name.replace('-', '_'))}" for name in ("device", "prompts", "max-new-tokens")]
-    command = [sys.executable, str(Path(__file__)), *passed, *["--quick"] * asked.quick]
+    command = [sys.executable, str(Path(__file__).resolve()), *passed, *["--quick"] * asked.quick]
     content = run(shares, command, asked.out, asked.seconds, facts(asked.device))
     print(summary(content))
     print(f"{asked.out}: {asked.out.stat().st_size / 1000:.0f} kB")
@@ -111,7 +111,9 @@ def one_part(command: list[str], limit: float) -> dict:
         if file.exists():
             said |= json.loads(file.read_text(encoding="utf8"))
         if code:
-            said.setdefault("error", f"{code if isinstance(code, str) else f'exit {code}'}: {tail(log.read_text())}")
+            said.setdefault(
+                "error", f"{code if isinstance(code, str) else f'exit {code}'}: {tail(log.read_text(errors='replace'))}"
+            )
     return rounded(said)
 
 
