@@ -67,11 +67,19 @@ def t5_config(shape: str) -> T5Config:
 
 def t5gemma_config(shape: str) -> T5GemmaConfig:
     width, inner, layers, heads = GEMMA_SHAPES[shape]
-    side = T5GemmaModuleConfig(
-        hidden_size=width, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=heads, head_dim=width // heads, query_pre_attn_scalar=width // heads,
-    )  # fmt: skip
-    return T5GemmaConfig(encoder=side, decoder=side, vocab_size=side.vocab_size)
+    sides = [
+        T5GemmaModuleConfig(
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            head_dim=width // heads,
+            query_pre_attn_scalar=width // heads,
+        )
+        for _ in range(2)
+    ]
+    return T5GemmaConfig(encoder=sides[0], decoder=sides[1], vocab_size=sides[0].vocab_size)
 
 
 def sources(pair: sd.Pair, n: int) -> tuple[list, list]:
@@ -121,7 +129,8 @@ def best_gamma(pair: sd.Pair, prompts: list, options: dict, gammas: tuple[int, .
     """The gamma with the best prediction, and the costs that it rests on."""
     runs = [speculative(pair, 4, options)(source, i) for i, source in enumerate(prompts)]
     alpha = min(1.0, counts(runs)["alpha"])
-    costs = sd.measure_costs(pair, prompts, gammas, temperature=options["temperature"])
+    shorter = options | {"max_new_tokens": min(32, options["max_new_tokens"])}
+    costs = sd.measure_costs(pair, prompts, gammas, **shorter)
     lengths = [len(run.token_ids) for run in runs]
     return max(gammas, key=lambda gamma: costs.predict(alpha, gamma, lengths)), costs
 

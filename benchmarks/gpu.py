@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--part", help=argparse.SUPPRESS)  # what a process of its own is asked for
     asked = parser.parse_args()
     if asked.quick:
-        asked.prompts, asked.max_new_tokens = 1, 6
+        asked.prompts, asked.max_new_tokens = 2, 6
     if asked.part:
         work(asked.part, Pages(asked.out), asked)
         return
