@@ -359,19 +359,18 @@ def before_2_13(monkeypatch):
     monkeypatch.setattr(torch, "compile", older)
 
 
-@families
-def test_a_torch_that_cannot_keep_calls_apart_is_given_apart_ones(family, before_2_13):
-    pair = tiny.tiny_pair(family)
+def test_a_torch_that_cannot_keep_calls_apart_is_given_apart_ones(before_2_13):
+    pair = tiny.tiny_pair()
     backends = CountingBackend(), CountingBackend()
-    quick, again = (fast(pair, backend, gammas=gammas) for backend, gammas in zip(backends, ([1, 3, 5], [2, 3])))
+    quick, again = (fast(pair, backend, gammas=gammas) for backend, gammas in zip(backends, ([1, 3], [2])))
     for seed, source in enumerate(tiny.sources(4)):
-        for gamma in (0, 1, 2, 3, 5):
+        for gamma in (0, 1, 2, 3):
             options = {"max_new_tokens": 24, "temperature": seed % 2, "seed": seed}
             slow = sd.speculative_generate(*pair, source, gamma=gamma, **options)
             for each in (quick, again):
                 got = sd.speculative_generate(*each, source, gamma=gamma, **options)
                 assert got.token_ids == slow.token_ids and got.accepted == slow.accepted
-    assert [backend.graphs for backend in backends] == [11, 9]  # each width once, and of each pair
+    assert [backend.graphs for backend in backends] == [9, 7]  # each width once, and of each pair
 
 
 @pytest.mark.long
