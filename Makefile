@@ -25,6 +25,9 @@ BENCH ?=
 # make batches: for instance BATCHES="--turns 4 --out results/batches.json"
 BATCHES ?=
 
+# make gpu: for instance GPU="--parts tests pocket"
+GPU ?=
+
 # make pair: the folder with the sentence pairs, or "download"; target tokens to train on, on what, where to write, sizes
 DATA    ?= download
 TOKENS  ?= 9100000
@@ -32,7 +35,7 @@ DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p written_tokens 400000 -p taught_tokens 600000
 
-.PHONY: help book execute status look results measure test test-long lines bench batches pair drafts repository clean
+.PHONY: help book execute status look results measure test test-long lines bench batches gpu pair drafts repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
@@ -40,6 +43,7 @@ help:
 	@echo "make bench             speed beside Hugging Face's own loops: results/bench.md and bench.csv (BENCH= options)"
 	@echo "make measure           measure the pocket pair once more: a session for the table that every page quotes (MEASURE=)"
 	@echo "make batches           speed against the size of the batch, as chapter 10 shows it: some four minutes (BATCHES= options)"
+	@echo "make gpu               on a machine with one: its tests and every table, in nine minutes: results/gpu.json (GPU= options)"
 	@echo "make test              lint, unit tests, and every notebook against its stored outputs"
 	@echo "make test-long         every unit test, also those that take long: all families of models (a quarter of an hour)"
 	@echo "make lines             how long the modules are that carry the ideas"
@@ -90,6 +94,10 @@ measure: $(READY)
 
 batches: $(READY)
 	$(BIN)/python benchmarks/batches.py $(BATCHES)
+
+# No environment is made: it takes the torch, transformers and pytest that the machine has for its GPU.
+gpu:
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py $(GPU)
 
 # Files go to the workers in their order: the one that compiles for real, with few tests, would else come last and alone.
 test: $(READY)

@@ -19,36 +19,67 @@ from pathlib import Path
 import pandas as pd
 import torch
 import transformers
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import (
+    T5Config,
+    T5ForConditionalGeneration,
+    T5GemmaConfig,
+    T5GemmaForConditionalGeneration,
+    T5GemmaModuleConfig,
+)
 
 import specdec_lite as sd
-from specdec_lite.costs import Costs
+from specdec_lite.costs import Costs, now
 from specdec_lite.experiment import counts, peak_memory_mb, per_token_ratio
 from specdec_lite.fast import has_compiler
 
 GAMMAS = (1, 2, 4, 6)  # from these every pair's best gamma is chosen, on paragraphs that are not measured
-SHAPES = {  # T5's published shapes; weights are random, since time does not depend on them
+SHAPES = {  # T5's published shapes, and one for tests; weights are random, since time does not depend on them
+    "tiny": {"d_model": 32, "d_ff": 64, "num_layers": 1, "num_heads": 4, "d_kv": 8},
     "small": {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
     "base": {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+    "large": {"d_model": 1024, "d_ff": 4096, "num_layers": 24, "num_heads": 16},
 }
+GEMMA_SHAPES = {  # T5Gemma's for the same names: width, feed-forward, layers, heads
+    "tiny": (32, 64, 2, 4), "small": (512, 1024, 8, 8), "base": (768, 2048, 12, 12), "large": (1024, 2816, 24, 16),
+}  # fmt: skip
 Way = Callable[[object, int], sd.Generation]
 
 
-def load(name: str) -> sd.Pair:
-    """The pocket pair, or random weights in T5's shapes: "t5-small-base" drafts with small for base."""
+def load(name: str, device: str = "cpu") -> sd.Pair:
+    """The pocket pair, or random weights: "t5-small-base" and "t5gemma-small-base" draft with small for base."""
     if name == "pocket":
-        return sd.load_pair()
-    draft, target = name.removeprefix("t5-").split("-")
-    return sd.Pair(random_t5(target), random_t5(draft), name)
+        return sd.load_pair(device=device)
+    family, draft, target = name.split("-")
+    return sd.Pair(random_model(family, target, device), random_model(family, draft, device), name)
 
 
-def random_t5(shape: str) -> sd.Seq2Seq:
+def random_model(family: str, shape: str, device: str = "cpu") -> sd.Seq2Seq:
     torch.manual_seed(0)
-    return sd.Seq2Seq(T5ForConditionalGeneration(t5_config(shape)))
+    with torch.device(device):
+        if family == "t5gemma":
+            return sd.Seq2Seq(T5GemmaForConditionalGeneration(t5gemma_config(shape)))
+        return sd.Seq2Seq(T5ForConditionalGeneration(t5_config(shape)))
 
 
 def t5_config(shape: str) -> T5Config:
     return T5Config(vocab_size=32128, decoder_start_token_id=0, eos_token_id=1, pad_token_id=0, **SHAPES[shape])
+
+
+def t5gemma_config(shape: str) -> T5GemmaConfig:
+    width, inner, layers, heads = GEMMA_SHAPES[shape]
+    sides = [
+        T5GemmaModuleConfig(
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            head_dim=width // heads,
+            query_pre_attn_scalar=width // heads,
+        )
+        for _ in range(2)
+    ]
+    return T5GemmaConfig(encoder=sides[0], decoder=sides[1], vocab_size=sides[0].vocab_size)
 
 
 def sources(pair: sd.Pair, n: int) -> tuple[list, list]:
@@ -94,13 +125,14 @@ def speculative(pair: sd.Pair, gamma: int, options: dict) -> Way:
     return lambda source, seed: sd.speculative_generate(*pair, source, gamma=gamma, seed=seed, **options)
 
 
-def best_gamma(pair: sd.Pair, prompts: list, options: dict) -> tuple[int, Costs]:
+def best_gamma(pair: sd.Pair, prompts: list, options: dict, gammas: tuple[int, ...] = GAMMAS) -> tuple[int, Costs]:
     """The gamma with the best prediction, and the costs that it rests on."""
     runs = [speculative(pair, 4, options)(source, i) for i, source in enumerate(prompts)]
     alpha = min(1.0, counts(runs)["alpha"])
-    costs = sd.measure_costs(pair, prompts, GAMMAS, temperature=options["temperature"])
+    shorter = options | {"max_new_tokens": min(32, options["max_new_tokens"])}
+    costs = sd.measure_costs(pair, prompts, gammas, **shorter)
     lengths = [len(run.token_ids) for run in runs]
-    return max(GAMMAS, key=lambda gamma: costs.predict(alpha, gamma, lengths)), costs
+    return max(gammas, key=lambda gamma: costs.predict(alpha, gamma, lengths)), costs
 
 
 def in_turns(ways: dict[str, Way], prompts: list) -> dict[str, list[sd.Generation]]:
@@ -112,6 +144,16 @@ def in_turns(ways: dict[str, Way], prompts: list) -> dict[str, list[sd.Generatio
         for name in list(ways)[:: 1 if i % 2 == 0 else -1]:
             runs[name].append(ways[name](source, i))
     return runs
+
+
+def works(name: str, way: Way, source) -> bool:
+    """Whether it does; if not, it says why: assisted generation refuses some families."""
+    try:
+        way(source, 0)
+    except Exception as error:
+        print(f"{name}: {type(error).__name__}: {error}", flush=True)
+        return False
+    return True
 
 
 def outside_share(make_way: Callable[[sd.Pair], Way], pair: sd.Pair, prompts: list) -> float:
@@ -127,10 +169,10 @@ def timed(kind: type[sd.CachedDecoder], laps: list[float]) -> type[sd.CachedDeco
     """Cursors of this kind that note how long each start, with its encoder, and each pass or compiled call took."""
 
     def noted(method: Callable) -> Callable:
-        def call(*args):
-            began = time.perf_counter()
-            result = method(*args)
-            laps.append(time.perf_counter() - began)
+        def call(cursor, *args):
+            began = now(cursor)
+            result = method(cursor, *args)
+            laps.append(now(cursor) - began)
             return result
 
         return call
@@ -140,11 +182,12 @@ def timed(kind: type[sd.CachedDecoder], laps: list[float]) -> type[sd.CachedDeco
 
 
 @torch.inference_mode()
-def machine_rates() -> dict[str, float]:
+def machine_rates(device: torch.device | str = "cpu") -> dict[str, float]:
     """Bytes read and floating-point operations done per second: the best of a few large sums and products."""
-    large, square = torch.ones(64_000_000), torch.ones(1024, 1024)
-    read_rate = large.nbytes / best_seconds(large.sum)
-    return {"read_rate": read_rate, "flop_rate": 2 * 1024**3 / best_seconds(lambda: square @ square)}
+    n = 1024 if torch.device(device).type == "cpu" else 8192
+    large, square = torch.ones(n * 62_500, device=device), torch.ones(n, n, device=device)
+    read_rate = large.nbytes / best_seconds(lambda: large.sum().item())
+    return {"read_rate": read_rate, "flop_rate": 2 * n**3 / best_seconds(lambda: (square @ square)[0, 0].item())}
 
 
 def best_seconds(work: Callable, times: int = 8) -> float:
@@ -182,36 +225,52 @@ def both_paths(name: str, max_new_tokens: int) -> dict[str, sd.Pair]:
     """The pair as it is and, where there is a compiler, on the fast path with the draft's weights in 16 bits."""
     pairs = {"eager": load(name)}
     if has_compiler(pairs["eager"].target.device):
-        options = {"max_new_tokens": max_new_tokens, "max_source_tokens": 64, "draft_weights": "bfloat16"}
-        pairs["compiled"] = sd.compile_pair(pairs["eager"], gammas=GAMMAS, **options)
+        pairs["compiled"] = on_fast_path(pairs["eager"], max_new_tokens)
     return pairs
 
 
-def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_new_tokens: int) -> pd.DataFrame:
-    """One table: every way to decode with one pair at one temperature."""
+def on_fast_path(pair: sd.Pair, max_new_tokens: int, gammas: tuple[int, ...] = GAMMAS, **options) -> sd.Pair:
+    options = {"max_new_tokens": max_new_tokens, "max_source_tokens": 64, "draft_weights": "bfloat16"} | options
+    return sd.compile_pair(pair, gammas=gammas, **options)
+
+
+def measure(
+    pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_new_tokens: int,
+    gammas: dict[str, tuple[int, ...]] | None = None, exact: bool = True,
+) -> pd.DataFrame:  # fmt: skip
+    """One table: every way to decode with one pair at one temperature; gammas to choose from, by path.
+
+    Its `attrs` hold the costs that were measured for the choice, by path.
+    Not exact: a text that differs from `generate`'s at temperature 0 is counted, and assisted generation may fail.
+    """
     options, pair = {"max_new_tokens": max_new_tokens, "temperature": temperature}, pairs["eager"]
-    (prompts, others), rates = sources(pair, n_prompts), machine_rates()
+    (prompts, others), rates = sources(pair, n_prompts), machine_rates(pair.target.device)
     weights = [sum(matrix.numel() for matrix in sd.step_weights(model, prompts[0])) for model in pair]
-    chosen = {path: best_gamma(each, others, options) for path, each in pairs.items()}
+    gammas = dict.fromkeys(pairs, GAMMAS) | (gammas or {})
+    chosen = {path: best_gamma(each, others, options, gammas[path]) for path, each in pairs.items()}
     ways = {"Hugging Face generate": HuggingFace(pair, temperature, max_new_tokens)}
     for path, each in pairs.items():
         gamma, _ = chosen[path]
         ways[f"plain, {path}"] = plain(each, options)
         ways[f"speculative, {path}"] = speculative(each, gamma, options)
         ways[f"Hugging Face assisted, γ = {gamma}"] = HuggingFace(pair, temperature, max_new_tokens, gamma)
+    if not exact:
+        ways = {name: way for name, way in ways.items() if "assisted" not in name or works(name, way, prompts[0])}
     runs = in_turns(ways, prompts)
-    if temperature == 0:
+    if temperature == 0 and exact:
         check_equal(runs)
-    rows = []
+    rows, expected = [], [run.token_ids for run in runs["Hugging Face generate"]]
     for way, each in runs.items():
         path = way.rpartition(", ")[2]
         gamma, costs = chosen[path] if way.startswith("speculative") else (None, None)
         against = {"Hugging Face generate": runs["Hugging Face generate"]}
         if path in pairs:
             against |= {"its plain": runs[f"plain, {path}"]}
-        if gamma:
-            against |= {"assisted": runs[f"Hugging Face assisted, γ = {gamma}"]}
+        if gamma and (assisted := runs.get(f"Hugging Face assisted, γ = {gamma}")):
+            against |= {"assisted": assisted}
         facts = {"pair": pair.name, "temperature": temperature, "way": way, "gamma": gamma} | row(each, against)
+        if not exact:
+            facts |= {"texts": len(each), "same": sum(run.token_ids == want for run, want in zip(each, expected))}
         if gamma:
             total = counts(each)
             facts |= {"alpha": total["alpha"], "c": costs.c, "v": costs.v[gamma]}
@@ -223,7 +282,9 @@ def measure(pairs: dict[str, sd.Pair], temperature: float, n_prompts: int, max_n
             floor = floor_ms_per_token(each, weights, gamma or 0, draft_bytes, rates)
             facts |= {"floor_ms": floor, "× floor": facts["ms_per_token"] / floor}
         rows.append(facts | {"peak_memory_mb": peak_memory_mb(pair.target)})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs = {path: costs for path, (_, costs) in chosen.items()}
+    return table
 
 
 def check_equal(runs: dict[str, list[sd.Generation]]) -> None:

@@ -119,6 +119,10 @@ def rates(times: int = 5) -> Values:
 def costs_of(pair: sd.Pair, prompts: list, gammas: list[int], options: dict) -> tuple[Costs, Values]:
     shorter = options | {"max_new_tokens": min(32, options["max_new_tokens"])}
     costs = sd.measure_costs(pair, prompts, gammas, repeats=3, **shorter)
+    return costs, cost_values(costs)
+
+
+def cost_values(costs: Costs) -> Values:
     again = costs.resampled(400)
     named = {
         "plain step": lambda costs: 1000 * costs.step_seconds,
@@ -126,9 +130,9 @@ def costs_of(pair: sd.Pair, prompts: list, gammas: list[int], options: dict) -> 
         "c": lambda costs: costs.c,
         "catch-up": lambda costs: costs.catch_up,
         "draft start": lambda costs: costs.draft_start,
-        **{f"v({gamma})": lambda costs, gamma=gamma: costs.v[gamma] for gamma in gammas},
+        **{f"v({gamma})": lambda costs, gamma=gamma: costs.v[gamma] for gamma in costs.v},
     }
-    return costs, {name: middle([of(each) for each in again], of(costs)) for name, of in named.items()}
+    return {name: middle([of(each) for each in again], of(costs)) for name, of in named.items()}
 
 
 def predictions(costs: Costs, runs: list[sd.Generation]) -> Values:

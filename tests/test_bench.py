@@ -58,7 +58,9 @@ def test_hugging_face_is_asked_for_the_same_law_and_gamma(pair, monkeypatch):
     assert settings.assistant_confidence_threshold == 0
 
 
-@pytest.mark.parametrize(("shape", "parameters"), [("small", 60_506_624), ("base", 222_903_552)])
+@pytest.mark.parametrize(
+    ("shape", "parameters"), [("small", 60_506_624), ("base", 222_903_552), ("large", 737_668_096)]
+)
 def test_shapes_have_as_many_parameters_as_the_published_checkpoints(shape, parameters):
     with torch.device("meta"):
         model = T5ForConditionalGeneration(bench.t5_config(shape))

@@ -340,9 +340,48 @@ def test_without_a_compiler_the_message_says_so(monkeypatch):
 
 
 def test_an_old_torch_is_told(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda model, backend=None, options=None: model)
-    with pytest.raises(RuntimeError, match=r"needs a torch .* as 2\.13 does, not .*; the pair works without it"):
+    monkeypatch.delattr(torch.compiler, "skip_all_guards_unsafe")
+    with pytest.raises(
+        RuntimeError, match=r"compile_pair needs torch 2\.11 or newer, not .*; the pair works without it"
+    ):
         sd.compile_pair(tiny.tiny_pair())
+
+
+@pytest.fixture
+def before_2_13(monkeypatch):
+    """`torch.compile` as it was before it could keep two calls of the same code apart; and nothing is checked."""
+    newer, unchecked = torch.compile, {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+
+    def older(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mode=None, options=None, disable=False):
+        how = {"backend": backend, "mode": mode, "options": options or dict(unchecked), "disable": disable}
+        return newer(model, fullgraph=fullgraph, dynamic=dynamic, **how)
+
+    monkeypatch.setattr(torch, "compile", older)
+
+
+def test_a_torch_that_cannot_keep_calls_apart_is_given_apart_ones(before_2_13):
+    pair = tiny.tiny_pair()
+    backends = CountingBackend(), CountingBackend()
+    quick, again = (fast(pair, backend, gammas=gammas) for backend, gammas in zip(backends, ([1, 3], [2])))
+    for seed, source in enumerate(tiny.sources(4)):
+        for gamma in (0, 1, 2, 3):
+            options = {"max_new_tokens": 24, "temperature": seed % 2, "seed": seed}
+            slow = sd.speculative_generate(*pair, source, gamma=gamma, **options)
+            for each in (quick, again):
+                got = sd.speculative_generate(*each, source, gamma=gamma, **options)
+                assert got.token_ids == slow.token_ids and got.accepted == slow.accepted
+    assert [backend.graphs for backend in backends] == [9, 7]  # each width once, and of each pair
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler")
+def test_apart_ones_are_compiled_for_real(before_2_13):
+    pair = tiny.tiny_pair()
+    quick = fast(pair, "inductor")
+    for seed, source in enumerate(tiny.sources(4)):
+        options = {"gamma": 3, "max_new_tokens": 24, "temperature": seed % 2, "seed": seed}
+        slow, got = (sd.speculative_generate(*each, source, **options) for each in (pair, quick))
+        assert got.token_ids == slow.token_ids
 
 
 @pytest.mark.parametrize(

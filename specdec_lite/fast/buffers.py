@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -212,7 +213,8 @@ class CompiledSeq2Seq(Seq2Seq):
                 cursor.extend([self.start_token] * n)
             for gamma in self.blocks:
                 cursor.rollback(0)
-                cursor.draft(gamma, [self.start_token], torch.zeros(1 + 2 * gamma, dtype=wide(self.device)), 1.0)
+                numbers = torch.zeros(1 + 2 * gamma, dtype=wide(self.device), device=self.device)
+                cursor.draft(gamma, [self.start_token], numbers, 1.0)
         return time.perf_counter() - began
 
 
@@ -291,12 +293,28 @@ def compiled(call, backend, device: torch.device, short: bool = False):
     of few operators, is worth a wrapper in C++: that takes longer to compile.
     """
     options = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    isolates = "isolate_recompiles" in inspect.signature(torch.compile).parameters  # since torch 2.13
     if device.type == "cuda":
         options["triton.cudagraphs"] = True  # a call is recorded and replayed whole
     else:
         options["cpp.enable_floating_point_contract_flag"] = "fast"  # a product and its sum in one instruction
-        options["cpp_wrapper"], options["size_asserts"] = short, False
+        options["cpp_wrapper"], options["size_asserts"] = short and isolates, False
         options["realize_reads_threshold"] = 0  # positions are computed once, not again for each row of weights
     if backend != "inductor":  # others take no options
         options = None
-    return torch.compile(call, backend=backend, dynamic=False, fullgraph=True, isolate_recompiles=True, options=options)
+    apart = {"isolate_recompiles": True} if isolates else {}
+    call = call if isolates else with_code_of_its_own(call)
+    return torch.compile(call, backend=backend, dynamic=False, fullgraph=True, options=options, **apart)
+
+
+def with_code_of_its_own(call):
+    """The same call behind a function that no other call shares its code with.
+
+    What torch compiles it keeps with a function's code. As nothing is checked at a call, another width that had the
+    same code would be served what was compiled for the first.
+    """
+
+    def own(*args):
+        return call(*args)
+
+    return FunctionType(own.__code__.replace(), own.__globals__, own.__name__, None, own.__closure__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import shorten
@@ -92,9 +91,8 @@ def check_can_compile(pair: Pair, backend) -> None:
     """Raise an error that says what is missing: a backend, a newer torch, a compiler."""
     if not callable(backend) and backend not in torch.compiler.list_backends(exclude_tags=()):
         raise ValueError(f"backend={backend!r}: expected a callable or one of {torch.compiler.list_backends()}")
-    if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
-        needed = f"compile_pair needs a torch that compiles each width by itself, as 2.13 does, not {torch.__version__}"
-        raise RuntimeError(f"{needed}; {AS_IT_IS}")
+    if not hasattr(torch.compiler, "skip_all_guards_unsafe"):
+        raise RuntimeError(f"compile_pair needs torch 2.11 or newer, not {torch.__version__}; {AS_IT_IS}")
     if backend == "inductor" and not has_compiler(pair.target.device):
         needed = "Triton" if pair.target.device.type == "cuda" else "a C++ compiler"
         raise RuntimeError(f"compile_pair needs {needed} and found none; {AS_IT_IS}")

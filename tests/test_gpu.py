@@ -1,0 +1,130 @@
+"""What differs on a GPU: where tensors are made, and calls that are recorded and replayed. What can runs on a CPU, too.
+
+`make gpu` runs these on a machine that has one.
+"""
+
+import functools
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import specdec_lite as sd
+import tiny
+from specdec_lite.fast import CompiledSeq2Seq, buffers
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
+LENGTH = 24
+
+
+def pair_on(device: str, family: str = "t5") -> sd.Pair:
+    """The tiny pair in float64, where the order of sums decides nothing."""
+    pair = tiny.tiny_pair(family, dtype=torch.float64)
+    return sd.Pair(*(sd.Seq2Seq(model.hf_model.to(device)) for model in pair), pair.name)
+
+
+@functools.cache
+def compiled_on(device: str) -> sd.Pair:
+    """Compiled for real on a GPU; on a CPU that has tests of its own, and here the graphs run as they are."""
+    backend = "inductor" if device == "cuda" else lambda graph, inputs: graph.forward
+    how = {"max_new_tokens": LENGTH, "max_source_tokens": 16, "draft_weights": "bfloat16", "progress": False}
+    return sd.compile_pair(pair_on(device), gammas=3, backend=backend, **how)
+
+
+def texts(pair: sd.Pair, gamma: int, sources: list, **options) -> list:
+    options = {"max_new_tokens": LENGTH} | options
+    runs = [
+        sd.speculative_generate(*pair, source, gamma=gamma, seed=seed, **options)
+        if gamma
+        else sd.autoregressive_generate(pair.target, source, seed=seed, **options)
+        for seed, source in enumerate(sources)
+    ]
+    return [(run.token_ids, [r.n_accepted for r in run.rounds]) for run in runs]
+
+
+@devices
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("verification", ["token", "block", "coupled"])
+def test_a_gpu_writes_what_a_processor_writes(family, verification, device):
+    here, there = pair_on("cpu", family), pair_on(device, family)
+    for temperature in (0.0, 1.0):
+        how = {"temperature": temperature, "verification": verification}
+        for gamma in (0, 3):
+            sources = tiny.sources(3)
+            assert texts(there, gamma, sources, **how) == texts(here, gamma, sources, **how)
+    many = [
+        sd.speculative_generate(*pair, tiny.sources(4), gamma=3, seed=0, max_new_tokens=LENGTH)
+        for pair in (here, there)
+    ]
+    assert [run.token_ids for run in many[0]] == [run.token_ids for run in many[1]]
+
+
+@devices
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {}, {"top_k": 5}, {"verification": "block"}], ids=str)
+def test_compiled_calls_write_what_a_processor_writes(options, device):
+    here, there, sources = compiled_on("cpu"), compiled_on(device), tiny.sources(6)
+    for gamma in (0, 1, 2, 3):  # 2 is a part of the block of 3; 1 goes step by step
+        assert texts(there, gamma, sources, **options) == texts(here, gamma, sources, **options)
+
+
+@devices
+def test_recorded_probabilities_outlive_the_next_call(device):
+    """A replayed call writes its results where it wrote the last ones."""
+    options = {"max_new_tokens": LENGTH, "seed": 1, "record_probs": True}
+    for source in tiny.sources(3):
+        for decode in (
+            lambda pair, source: sd.speculative_generate(*pair, source, gamma=3, **options),
+            lambda pair, source: sd.autoregressive_generate(pair.target, source, **options),
+        ):
+            ours, theirs = (decode(pair, source) for pair in (compiled_on(device), pair_on("cpu")))
+            if len(ours.rounds) == len(ours.token_ids):  # one law for each token of one text
+                assert ours.token_ids == theirs.token_ids
+                assert torch.allclose(ours.target_probs.cpu(), theirs.target_probs, atol=1e-9)
+            assert (ours.target_probs.sum(-1) - 1).abs().max() < 1e-9
+            for row, token in zip(ours.target_probs, ours.token_ids):
+                assert row[token] > 0
+
+
+@on_a_gpu
+def test_every_call_is_recorded_as_a_cuda_graph():
+    from torch._dynamo.utils import counters
+    from torch._inductor.cudagraph_trees import get_manager
+
+    texts(compiled_on("cuda"), 3, tiny.sources(1))
+    assert not counters["inductor"]["cudagraph_skips"], dict(counters["inductor"])
+    assert get_manager(0, create_if_none_exists=False) is not None
+
+
+@devices
+def test_the_encoder_is_the_models_own_where_there_are_no_operators(device, monkeypatch):
+    monkeypatch.setenv("SPECDEC_LITE_KERNELS", "0")
+    monkeypatch.setattr("specdec_lite.fast.layers.serves", lambda weight: False)
+    for model in compiled_on(device):
+        assert model.encoder is model.hf_model.get_encoder() and not model.in_one_call
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses an operator that is given tensors of two devices; and lets a tensor without numbers answer yes."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        found, name = {each.device.type for each in tensors if each.ndim}, func._schema.name.removeprefix("aten::")
+        assert len(found) < 2 or name in ("copy_", "to", "_to_copy"), f"{name} is given tensors on {found}"
+        if name in ("item", "is_nonzero", "_local_scalar_dense") and tensors[0].is_meta:
+            return name == "is_nonzero" or tensors[0].dtype == torch.bool or 1
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("rounded", [None, torch.bfloat16, torch.int8], ids=str)
+def test_compiled_calls_are_fed_from_their_own_device(family, rounded, monkeypatch):
+    """A device without numbers stands for the GPU: what is made on the processor by mistake does not go with it."""
+    monkeypatch.setattr(buffers, "compiled", lambda call, *_: call)
+    elsewhere = sd.Seq2Seq(tiny.tiny_pair(family).target.hf_model.to("meta"), self_check=False)
+    with OneDevice():
+        model = CompiledSeq2Seq(elsewhere, {1, 4}, [3], max_new_tokens=LENGTH, max_source_tokens=16, rounded=rounded)
+        model.warm_up()
+    assert not model.in_one_call and model.encoder is model.hf_model.get_encoder()
+    assert {each.device.type for each in (model.states, model.mask, *model.nothing.values())} == {"meta"}
