@@ -114,12 +114,12 @@ def check_can_compile(pair: Pair, backend) -> None:
 
 def check_models(pair: Pair) -> None:
     """Raise a ValueError that names a model, and what of it no compiled step serves."""
+    if pair.draft.device != pair.target.device:
+        raise ValueError(f"pair.draft is on {pair.draft.device}: expected the target's device, {pair.target.device}")
     for role, model in zip(("target", "draft"), pair):
         for found, expected in unserved(model):
             name = type(model.hf_model).__name__
             raise ValueError(f"pair.{role}={name} has {found}: compile_pair expects {expected}; {AS_IT_IS}")
-    if pair.draft.device != pair.target.device:
-        raise ValueError(f"pair.draft is on {pair.draft.device}: expected the target's device, {pair.target.device}")
 
 
 def unserved(model: Seq2Seq) -> Iterator[tuple[str, str]]:
