@@ -14,6 +14,7 @@ import transformers as hf
 import specdec_lite as sd
 import tiny
 from enumerate_law import Case, distance, joint, target_law
+from families import speech_to_bert
 from parity import differences
 from specdec_lite.drafting import as_proposer
 from specdec_lite.fast import NarrowLinear, StaticDecoder, has_compiler
@@ -431,9 +432,9 @@ UNSERVED = {
         lambda: hf.M2M100ForConditionalGeneration(hf.M2M100Config(**SMALL)),
         "M2M100ForConditionalGeneration has positions that leave out its pad token (0): compile_pair expects",
     ),
-    "inputs": (
-        lambda: tiny.tiny_pair("whisper").draft.hf_model,
-        "WhisperForConditionalGeneration has an encoder of input_features: compile_pair expects one of token ids",
+    "ends": (
+        lambda: speech_to_bert(1, 32),
+        "SpeechEncoderDecoderModel has a decoder that cannot be told where a source ends: compile_pair expects a mask",
     ),
 }
 

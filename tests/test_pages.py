@@ -71,7 +71,7 @@ def test_the_modules_that_carry_the_ideas_can_be_read_in_an_evening():
 
 
 def test_the_imports_of_a_module_are_seen():
-    assert modules_imported_by("fast/compile") == {"checks", "models", "fast/buffers", "fast/narrow"}
+    assert modules_imported_by("fast/compile") == {"checks", "decoder", "models", "fast/buffers", "fast/narrow"}
     assert "prompts" in modules_imported_by("models")  # from . import prompts
 
 

@@ -20,6 +20,7 @@ from ..drafting.base import Block
 from ..inputs import Source
 from ..models import Seq2Seq
 from ..sampling import wide
+from ..selfcheck import TOLERANCE
 from ..verification import TokenRule
 from .layers import Buffers, close, quick_encoder, with_one_call
 from .narrow import narrow_twin
@@ -29,7 +30,13 @@ from .rounds import CompiledChecker, CompiledDraft, Given, adjusted
 class CompiledSeq2Seq(Seq2Seq):
     """A model with fixed buffers, and a compiled call for each width.
 
-    The buffers serve one generation at a time: the cursor that started last owns them.
+    The buffers serve one generation at a time: the cursor that started last owns them. They have a position for each of
+    an encoder's states: of a text there are as many as it has tokens.
+
+    Parameters
+    ----------
+    whole : bool
+        Every source fills the buffers: so it must be where a decoder cannot be told where a source ends (Whisper).
 
     Attributes
     ----------
@@ -49,30 +56,33 @@ class CompiledSeq2Seq(Seq2Seq):
         *,
         max_new_tokens: int,
         max_source_tokens: int,
+        whole: bool = False,
         rounded: torch.dtype | None = None,
         backend="inductor",
     ):
         self.__dict__.update(model.__dict__)  # the same tokenizer and rules
-        if rounded or self.device.type == "cpu":
-            self.hf_model = narrow_twin(model.hf_model, rounded)
-        self.passes = self.hf_model
+        self.passes, self.whole = self.hf_model, whole
         self.cursor_kind, self.checker_kind, self.proposer_kind = StaticDecoder, CompiledChecker, CompiledDraft
         self.lent = SimpleNamespace(to=None)  # shared with copies of this model, as the buffers are
         # A call that is wider than what it is fed writes behind the last token, so there must be room.
         spare, longest = max([*widths, *gammas]), len(self.prompt) - 1 + max_new_tokens  # the last token is never fed
         self.max_target_length = min(longest, (model.max_target_length or longest + spare) - spare)
-        self.max_source_length = min(max_source_tokens, model.max_source_length or max_source_tokens)
+        if self.reader.name == "input_ids" or hasattr(self.hf_model, "_get_feat_extract_output_lengths"):  # told early
+            self.max_source_length = min(max_source_tokens, model.max_source_length or max_source_tokens)
         config = self.hf_model.get_decoder().config
         own, cross = StaticCache(config, longest + spare), StaticCache(config, max_source_tokens)
         self.cache = EncoderDecoderCache(own, cross)
-        width = self.hf_model.get_encoder().config.hidden_size
-        self.states = torch.zeros(1, max_source_tokens, width, dtype=self.dtype, device=self.device)
+        self.states = torch.zeros_like(made_up_states(self.hf_model, max_source_tokens))
         self.mask = torch.zeros(1, max_source_tokens, dtype=torch.long, device=self.device)
         self.start_ids = torch.tensor([[self.start_token]], device=self.device)
         with torch.inference_mode():
+            self.evaluate()
             logits = self.step(self.start_ids)  # makes the buffers: what is compiled must find them in their place
             p = adjusted(logits, torch.ones(1, device=self.device))
             self.nothing = {n: p.new_zeros(1, n, self.vocab_size) for n in widths}  # the q of no draft
+            self.prove_buffers()
+            if rounded or self.device.type == "cpu":
+                self.hf_model = narrow_twin(model.hf_model, rounded)
             self.passes, stack = self.proved()
         self.read = partial(stack.read, self.states) if stack else compiled(self.make_source_keys, backend, self.device)
         self.checks = {n: compiled(self.check, backend, self.device, self.in_one_call) for n in sorted(widths)}
@@ -101,49 +111,74 @@ class CompiledSeq2Seq(Seq2Seq):
     @cached_property
     def encoder(self) -> torch.nn.Module:
         """What reads a source; a draft that shares its target's encoder never asks."""
-        return quick_encoder(self.hf_model.get_encoder(), self.mask.shape[1])
+        encoder = self.hf_model.get_encoder()
+        return quick_encoder(encoder, self.mask.shape[1]) if self.reader.name == "input_ids" else encoder
 
     def step(self, token_ids: Tensor, cache: EncoderDecoderCache | None = None) -> Tensor:
         """One pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
         model = self.passes if cache is None else self.hf_model
         return model(
-            encoder_outputs=EncoderStates(last_hidden_state=self.states),
-            attention_mask=self.mask,
+            encoder_outputs=EncoderStates(last_hidden_state=self.states, attention_mask=self.mask),
+            attention_mask=self.mask,  # a family looks for it here or there
             decoder_input_ids=token_ids,
             past_key_values=self.cache if cache is None else cache,
             use_cache=True,
         ).logits
+
+    def trial(self, passes) -> Tensor:
+        """Logits of three tokens on the buffers, and of the last of them once more: it is taken back and fed again."""
+        self.passes, few = passes, self.few
+        self.set_length(torch.tensor(0))
+        first = self.step(few)
+        self.set_length(torch.tensor(2))
+        return torch.cat([first, self.step(few[:, 2:])], 1)
+
+    @property
+    def few(self) -> Tensor:
+        return torch.arange(3, device=self.device)[None] % self.vocab_size
+
+    @property
+    def trial_sources(self) -> list[Tensor]:
+        """Encoder states of two lengths; of one, where every source fills the buffers."""
+        full = self.mask.shape[1]
+        states = made_up_states(self.hf_model, full)
+        return [states[:, :n] for n in ([full] if self.whole else [full, (full + 1) // 2])]
+
+    def prove_buffers(self) -> None:
+        """Raise a ValueError unless a model gives on the buffers what its usual cursor gives."""
+        for states in self.trial_sources:
+            usual = CachedDecoder(self.hf_model)
+            usual.start(read_already(self.hf_model, states))
+            expected = usual.extend(self.few)
+            usual.rollback(2)
+            expected = torch.cat([expected, usual.extend(self.few[:, 2:])], 1).double()
+            self.fill(states)
+            self.make_source_keys()
+            off = (self.trial(self.hf_model).double() - expected).norm() / (expected - expected.mean()).norm()
+            if off > TOLERANCE.get(self.dtype, 0.2):
+                raise ValueError(f"on buffers of fixed size it computes other logits, {float(off):.2g} of their spread")
 
     def proved(self):
         """A model that computes what `hf_model` does, with its layers in one call, and these layers; else that itself.
 
         It is tried on sources of two lengths, and on a text that is taken back by one.
         """
-        few, full = torch.arange(3)[None] % self.vocab_size, self.mask.shape[1]
-        states = torch.sin(torch.arange(self.states.numel())).view(self.states.shape).to(self.states)
 
-        def logits(model) -> Tensor:
-            self.passes = model
-            self.set_length(torch.tensor(0))
-            first = self.step(few)
-            self.set_length(torch.tensor(2))  # back by one
-            return torch.cat([first, self.step(few[:, 2:])], 1)
-
-        def same(twin, stack, length: int) -> bool:
-            self.fill(states[:, :length])
+        def same(twin, stack, states: Tensor) -> bool:
+            self.fill(states)
             self.make_source_keys()
-            expected = logits(self.hf_model)
+            expected = self.trial(self.hf_model)
             for layer in theirs:
                 layer.keys.zero_(), layer.values.zero_()
             stack.read(self.states)
-            return close(logits(twin), expected)
+            return close(self.trial(twin), expected)
 
         mine, theirs = self.cache.self_attention_cache.layers, self.cache.cross_attention_cache.layers
         buffers = [Buffers(one.keys, one.values, two.keys, two.values) for one, two in zip(mine, theirs)]
         place = mine[0].cumulative_length
         for twin, stack in with_one_call(self.hf_model, lambda it: it.get_decoder(), buffers, place, self.mask):
             with suppress(Exception):  # a family may hand on more between its layers: then it is not this kind
-                if same(twin, stack, full) and same(twin, stack, (full + 1) // 2):
+                if all(same(twin, stack, states) for states in self.trial_sources):
                     return twin, stack
         return self.hf_model, None
 
@@ -207,7 +242,7 @@ class CompiledSeq2Seq(Seq2Seq):
         began = time.perf_counter()
         cursor = self.cursor()
         for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
-            cursor.start({"input_ids": torch.zeros(1, 1, dtype=torch.long, device=self.device)})
+            cursor.start(read_already(self.hf_model, self.trial_sources[-1]))
             for n in self.checks:
                 cursor.rollback(0)
                 cursor.extend([self.start_token] * n)
@@ -226,16 +261,27 @@ class StaticDecoder(CachedDecoder):
         self.model = model
 
     def empty_cache(self) -> EncoderDecoderCache:
-        """The model's buffers, from now on this cursor's. They refuse a longer source, or one with padding inside."""
-        states = self.encoder_outputs.last_hidden_state
-        if states.shape[1] > self.model.mask.shape[1]:
-            expected = f"expected at most max_source_tokens={self.model.mask.shape[1]}"
-            raise ValueError(f"source has {states.shape[1]} positions: {expected}")
-        if self.attention_mask is not None and not self.attention_mask.all():
-            raise ValueError("attention_mask hides some positions: expected a source without padding")
+        """The model's buffers, from now on this cursor's. They refuse a source that does not fit, or a padded text."""
+        states, longest = self.without_padding(), self.model.mask.shape[1]
+        found, name = f"source has {states.shape[1]} positions", type(self.hf_model).__name__
+        if self.model.whole and states.shape[1] != longest:
+            raise ValueError(f"{found}: expected {longest}, of which no mask of {name} hides one")
+        if states.shape[1] > longest:
+            raise ValueError(f"{found}: expected at most max_source_tokens={longest}")
         self.model.set_source(states)
         self.model.lent.to = self
         return self.model.cache
+
+    def without_padding(self) -> Tensor:
+        """The encoder's states, less those at their end that its decoder would not be shown."""
+        states, mask = self.encoder_outputs.last_hidden_state, self.encoder_outputs.attention_mask
+        mask = self.attention_mask if mask is None else mask
+        if mask is None or self.model.whole or mask.all():
+            return states
+        n = int(mask.sum())
+        if self.model.reader.name == "input_ids" or mask.shape[1] != states.shape[1] or not mask[:, :n].all():
+            raise ValueError("attention_mask hides some positions: expected a source without padding")
+        return states[:, :n]
 
     def forward(self, rows: Tensor) -> Tensor:
         n = rows.shape[1]
@@ -284,6 +330,20 @@ class StaticDecoder(CachedDecoder):
 
     def crop(self, length: int) -> None:
         """Nothing to do: the next call overwrites what lies behind `length`."""
+
+
+def made_up_states(hf_model, length: int) -> Tensor:
+    """Encoder states ``(1, length, width)`` to try a decoder on: no input is needed, and the encoder need not run."""
+    config = getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config()
+    states = torch.randn(1, length, config.hidden_size, generator=torch.Generator().manual_seed(0))
+    return states.to(hf_model.device, hf_model.dtype)
+
+
+def read_already(hf_model, states: Tensor) -> EncodedSource:
+    """A source whose encoder states are given."""
+    source = EncodedSource(hf_model, [{"states": states}])
+    source.encoder = lambda states, **_: EncoderStates(last_hidden_state=states)
+    return source
 
 
 def compiled(call, backend, device: torch.device, short: bool = False):

@@ -9,10 +9,12 @@ from textwrap import shorten
 import torch
 
 from ..checks import check_integer
+from ..decoder import EncoderStates
 from ..models import Pair, Seq2Seq, check_pair
-from .buffers import CompiledSeq2Seq
+from .buffers import CompiledSeq2Seq, made_up_states
 from .narrow import ROUNDED
 
+USUAL, LONG = {"input_ids": 128}, 1500  # how many states of a source the buffers hold, if nothing else is asked for
 AS_IT_IS = "the pair works without it, as it is"
 
 
@@ -21,7 +23,7 @@ def compile_pair(
     *,
     gammas: int | Iterable[int] = 4,
     max_new_tokens: int = 64,
-    max_source_tokens: int = 128,
+    max_source_tokens: int | None = None,
     draft_weights: str | None = None,
     backend="inductor",
     progress: bool = True,
@@ -42,8 +44,13 @@ def compile_pair(
     gammas : int or several
         The values of gamma that will be used. With another one the next larger check is used, if there is one, and the
         next larger block, if it is less than twice as long.
-    max_new_tokens, max_source_tokens : int
+    max_new_tokens : int
         What the buffers hold. Longer requests are refused.
+    max_source_tokens : int, optional
+        How many of an encoder's states they hold: as many as a text has tokens, or as a speech encoder leaves of its
+        input. A pass takes as long for a short source as for the longest. By default 128 for text, and 1,500 for sound,
+        half a minute at 50 states a second. Whisper and encoders of pictures make the same number of states of every
+        source: then it is that number, and no less will do.
     draft_weights : str, optional
         "bfloat16" or "int8": round the weights of the draft's decoder, so that a step reads half or a quarter of
         float32's bytes. q becomes that of the rounded draft, and stays the distribution that is really drawn from, so
@@ -55,7 +62,8 @@ def compile_pair(
     ------
     ValueError, TypeError
         Naming the argument, its value and what was expected; or the model, and what of it no compiled step serves:
-        other inputs than token ids, grouped heads, sliding windows, positions that leave out the pad token.
+        grouped heads, sliding windows, positions that leave out the pad token, a decoder that cannot be told where a
+        source ends, if sources have several lengths.
     RuntimeError
         There is no C++ compiler (CPU), or no Triton (GPU), or torch is too old, or torch cannot compile the model.
     """
@@ -68,18 +76,22 @@ def compile_pair(
     for gamma in gammas:
         check_integer("gammas", gamma, minimum=0)
     check_integer("max_new_tokens", max_new_tokens, minimum=1)
-    check_integer("max_source_tokens", max_source_tokens, minimum=1)
+    if max_source_tokens is not None:
+        check_integer("max_source_tokens", max_source_tokens, minimum=1)
     if draft_weights not in (None, *ROUNDED):
         raise ValueError(f"draft_weights={draft_weights!r}: expected None, {' or '.join(map(repr, ROUNDED))}")
     check_can_compile(pair, backend)
     check_models(pair)
-    options = {"max_new_tokens": max_new_tokens, "max_source_tokens": max_source_tokens, "backend": backend}
+    sizes = [buffer_size(f"pair.{role}", model, max_source_tokens) for role, model in zip(("target", "draft"), pair)]
+    options = {"max_new_tokens": max_new_tokens, "backend": backend}
     with named("pair.target", pair.target):
-        target = CompiledSeq2Seq(pair.target, {1, *(gamma + 1 for gamma in gammas)}, **options)
-        seconds = target.warm_up()
+        target = CompiledSeq2Seq(pair.target, {1, *(gamma + 1 for gamma in gammas)}, **options, **sizes[0])
     with named("pair.draft", pair.draft):
-        draft = CompiledSeq2Seq(pair.draft, {1, 2}, gammas, rounded=ROUNDED.get(draft_weights), **options)
-        seconds += draft.warm_up()
+        rounded = ROUNDED.get(draft_weights)
+        draft = CompiledSeq2Seq(pair.draft, {1, 2}, gammas, rounded=rounded, **options, **sizes[1])
+        seconds = draft.warm_up()
+    with named("pair.target", pair.target):
+        seconds += target.warm_up()
     if progress:
         calls = len(target.checks) + len(draft.checks) + len(draft.blocks) + 2
         whole = [role for role, model in (("target", target), ("draft", draft)) if model.in_one_call]
@@ -100,12 +112,12 @@ def check_can_compile(pair: Pair, backend) -> None:
 
 def check_models(pair: Pair) -> None:
     """Raise a ValueError that names a model, and what of it no compiled step serves."""
+    if pair.draft.device != pair.target.device:
+        raise ValueError(f"pair.draft is on {pair.draft.device}: expected the target's device, {pair.target.device}")
     for role, model in zip(("target", "draft"), pair):
         for found, expected in unserved(model):
             name = type(model.hf_model).__name__
             raise ValueError(f"pair.{role}={name} has {found}: compile_pair expects {expected}; {AS_IT_IS}")
-    if pair.draft.device != pair.target.device:
-        raise ValueError(f"pair.draft is on {pair.draft.device}: expected the target's device, {pair.target.device}")
 
 
 def unserved(model: Seq2Seq) -> Iterator[tuple[str, str]]:
@@ -113,14 +125,61 @@ def unserved(model: Seq2Seq) -> Iterator[tuple[str, str]]:
     config = model.hf_model.get_decoder().config.get_text_config(decoder=True)
     heads, key_heads = (getattr(config, f"num_{kind}_heads", None) for kind in ("attention", "key_value"))
     windows = [kind for kind in getattr(config, "layer_types", None) or () if kind != "full_attention"]
-    if model.reader.name != "input_ids":
-        yield f"an encoder of {model.reader.name}", "one of token ids"
     if key_heads not in (None, heads):
         yield f"grouped heads ({heads}, with keys for {key_heads})", "keys for every head"
     if windows:
         yield f"layers of {windows[0]}", "full attention"
     if model.split_after is not None:
         yield f"positions that leave out its pad token ({model.split_after})", "positions that count every token"
+    if not obeys_mask(model) and states_of_every_source(model) is None:
+        expected = "a mask over its encoder's states, or sources of one size"
+        yield "a decoder that cannot be told where a source ends", expected
+
+
+@torch.inference_mode()
+def obeys_mask(model: Seq2Seq) -> bool:
+    """Whether a decoder sees the states that a mask shows it, and no others.
+
+    This is exact in any precision: what it does not see can change nothing.
+    """
+    model.evaluate()
+    states, mask = made_up_states(model.hf_model, 8), torch.ones(1, 8, dtype=torch.long, device=model.device)
+    mask[:, 4:] = 0
+
+    def logits(changed: slice) -> torch.Tensor:
+        outputs = EncoderStates(last_hidden_state=states.clone(), attention_mask=mask)
+        outputs.last_hidden_state[:, changed] *= -10
+        start = torch.tensor([[model.start_token]], device=model.device)
+        given = {"encoder_outputs": outputs, "attention_mask": mask, "use_cache": False}
+        return model.hf_model(decoder_input_ids=start, **given).logits
+
+    first, hidden, shown = (logits(slice(*changed)) for changed in ((0, 0), (4, 8), (3, 4)))
+    return torch.equal(first, hidden) and not torch.equal(first, shown)
+
+
+@torch.inference_mode()
+def states_of_every_source(model: Seq2Seq) -> int | None:
+    """How many states an encoder makes of sound in windows of one length, or of pictures of one size."""
+    encoder = model.hf_model.get_encoder()
+    if model.hf_model.config.model_type == "whisper":
+        return encoder.config.max_source_positions
+    if model.reader.name == "pixel_values":
+        size, channels = getattr(encoder.config, "image_size", None), getattr(encoder.config, "num_channels", 3)
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        picture = torch.zeros(1, channels, height, width, dtype=model.dtype, device=model.device)
+        return encoder(pixel_values=picture).last_hidden_state.shape[1]
+    return None
+
+
+def buffer_size(name: str, model: Seq2Seq, asked: int | None) -> dict:
+    """What a `CompiledSeq2Seq` is told of its sources."""
+    if obeys_mask(model):
+        return {"max_source_tokens": asked or USUAL.get(model.reader.name, LONG)}
+    needed = states_of_every_source(model)
+    if asked is not None and asked < needed:
+        made = f"the states that the encoder of {name}={type(model.hf_model).__name__} makes of every source"
+        raise ValueError(f"max_source_tokens={asked}: expected at least {needed}, {made}, or None")
+    return {"max_source_tokens": needed, "whole": True}
 
 
 @contextmanager
