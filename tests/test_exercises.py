@@ -281,7 +281,7 @@ MISTAKES = {
         "divide max",
     ),
     "never refuses": ("ex_3_2", lambda p, q, x, u, v: x, "u = 0.9 refuses it"),
-    "v at zero": ("ex_3_2", verify(reached=lambda total, v: total >= v), "v can be exactly 0"),
+    "v at zero": ("ex_3_2", verify(reached=lambda total, v: total >= v), "w can be exactly 0"),
     "past the last sum": ("ex_3_2", verify(), "StopIteration"),
     "the last token, if none": ("ex_3_2", verify(none=lambda p, q: len(p) - 1), "take the last token that has p > q"),
     "asks for the residual first": (

@@ -61,7 +61,7 @@ def ex_3_2(verify) -> str | None:
         return "a token with p > q is always accepted; is your ratio q/p?"
     if verify(p, q, 1, 0.3, 0.1) != 1:
         return "token 1 has p/q = 0.6, so u = 0.3 accepts it: compare u with the ratio, do not ask for p >= q"
-    after_refusal = [verify(p, q, 1, 0.9, v) for v in (0.1, 0.3, 0.6, 0.95)]
+    after_refusal = [verify(p, q, 1, 0.9, w) for w in (0.1, 0.3, 0.6, 0.95)]
     if after_refusal == [1, 1, 1, 1]:
         return "token 1 has p/q = 0.6, so u = 0.9 refuses it"
     if after_refusal == [0, 1, 2, 3]:
@@ -70,22 +70,22 @@ def ex_3_2(verify) -> str | None:
         came = min({*after_refusal} - {2, 3})
         return f"after this refusal only tokens 2 and 3 have p > q, but {came} came: is your residual q - p?"
     if after_refusal == [2, 2, 2, 2]:
-        return "you always take the token that lacks most; the residual is (0, 0, 2/3, 1/3), and v = 0.95 picks token 3"
+        return "you always take the token that lacks most; the residual is (0, 0, 2/3, 1/3), and w = 0.95 picks token 3"
     if after_refusal != [2, 2, 2, 3]:
-        return f"for v = 0.1, 0.3, 0.6, 0.95 you pick {after_refusal}: divide max(p - q, 0) by its sum, add up, compare"
+        return f"for w = 0.1, 0.3, 0.6, 0.95 you pick {after_refusal}: divide max(p - q, 0) by its sum, add up, compare"
     if verify(p, q, 1, 0.9, 0.0) != 2:
-        return "v can be exactly 0: the first token whose sum *exceeds* v, so never one that the residual gives 0"
+        return "w can be exactly 0: the first token whose sum *exceeds* w, so never one that the residual gives 0"
     if verify([0.0, 1.0], [0.5, 0.5], 0, 0.0, 0.5) == 0:
         return "u can be exactly 0, and then a token with p = 0 passes: the comparison must be strict"
     if verify(p, p, 1, 0.999, 0.5) != 1:
         return "where q equals p nothing is refused: the residual must not be asked for"
     if verify(*SHORT, 3, 0.999, 1 - 2**-53) != LAST:
-        return "rounding can leave the last sum at v or below it: then take the last token that has p > q"
+        return "rounding can leave the last sum at w or below it: then take the last token that has p > q"
     for p, q in laws(1, 100):
         guesses = [x for x in range(len(p)) if q[x]]
-        for x, u, v in product(guesses, (0.1517, 0.5531, 0.8513), (0.0503, 0.4937, 0.9311)):  # nowhere near a tie
-            if verify([*map(float, p)], [*map(float, q)], x, u, v) != reference(p, q, x, u, v):
-                return f"wrong for p = {said(p)}, q = {said(q)}, x = {x}, u = {u}, v = {v}"
+        for x, u, w in product(guesses, (0.1517, 0.5531, 0.8513), (0.0503, 0.4937, 0.9311)):  # nowhere near a tie
+            if verify([*map(float, p)], [*map(float, q)], x, u, w) != reference(p, q, x, u, w):
+                return f"wrong for p = {said(p)}, q = {said(q)}, x = {x}, u = {u}, w = {w}"
     return None
 
 
@@ -93,13 +93,13 @@ def ex_3_2(verify) -> str | None:
 SHORT, LAST = ([0.49, 0.05, 0.17, 0.29], [0.31, 0.03, 0.15, 0.51]), 2
 
 
-def reference(p, q, x, u, v) -> int:
+def reference(p, q, x, u, w) -> int:
     if u * q[x] < p[x]:
         return x
     excess, total = [max(a - b, 0) for a, b in zip(p, q, strict=True)], 0
     for i, e in enumerate(excess):
         total += e
-        if total > v * sum(excess):
+        if total > w * sum(excess):
             return i
     return max(i for i, e in enumerate(excess) if e)
 
