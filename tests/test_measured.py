@@ -153,7 +153,6 @@ NUMBERS = (
 )
 ELSEWHERE = {  # what may stand in prose all the same, and why
     ("05_gamma_experiment.ipynb", "We try v = 1.3"): "an example's value, computed with below",
-    ("09_better_drafts.ipynb", "Here is what 1.3× takes"): "a speed-up that is asked for, not measured",
 }  # fmt: skip
 
 

@@ -5,14 +5,16 @@ import inspect
 import json
 import re
 from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import PIL.Image
 import pytest
 import yaml
 
 import specdec_lite as sd
-from specdec_lite.plotting import describe
+from specdec_lite.plotting import describe, draw_map, show
 
 ROOT = Path(__file__).parents[1]
 PROSE = ("notation", "glossary", "inside", "how_to_read", "troubleshooting")
@@ -154,4 +156,24 @@ def test_what_a_figure_says_is_its_title_its_labels_and_its_names():
     right.barh(["plain", "speculative"], [1, 2])
     right.set_xlabel("seconds")
     assert describe(figure) == "It pays. speed-up (×) against γ: measured. seconds: plain; speculative."
+    plt.close(figure)
+
+
+def test_a_shown_figure_keeps_the_colour_of_a_small_mark(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure, axes = plt.subplots()
+    draw_map(axes, lambda gamma: 1.2, 0.8, 0.0)
+    axes.plot(0.3, 0.8, "o", color="#E69F00")
+    show(figure)
+    image = PIL.Image.open(BytesIO(shown[0].data)).convert("RGB")
+    near = (sum(abs(a - b) for a, b in zip(pixel, (0xE6, 0x9F, 0x00))) for _, pixel in image.getcolors(256))
+    assert min(near) < 30 and len(shown[0].data) < 40_000
+
+
+def test_the_map_of_drafts_is_grey_where_no_gamma_pays():
+    figure, axes = plt.subplots()
+    draw_map(axes, lambda gamma: 1.2, 0.8, 0.0)
+    (grey,) = axes.collections[-1].get_paths()
+    assert grey.contains_point((0.7, 0.1)) and not grey.contains_point((0.05, 0.9))
     plt.close(figure)
