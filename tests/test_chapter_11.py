@@ -1,12 +1,15 @@
-"""Chapter 11's lines for real checkpoints, run on tiny models under the published names; and what it says of others."""
+"""Chapter 11's lines for real checkpoints, run on tiny models under the published names; and what it and A3 say."""
 
 import ast
 import json
+import math
 import os
 import random
 import re
 import tempfile
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +23,11 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "11_real_checkpoints.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text(encoding="utf8"))["cells"]
 CODE = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
-PROSE = "\n".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown")
+PRODUCTION = json.loads((ROOT / "notebooks" / "A3_in_production.ipynb").read_text(encoding="utf8"))["cells"]
+PROSE = {
+    name: "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    for name, cells in (("11", CELLS), ("A3", PRODUCTION))
+}
 # What the chapter names, by the model_type of its configuration
 NAMED = {"t5", "mt5", "t5gemma", "bart", "marian", "m2m_100", "whisper", "moonshine"}
 
@@ -124,12 +131,11 @@ def test_the_defaults_of_assisted_generation_are_those_of_the_page():
     assert defaults["assistant_confidence_threshold"] == 0.4 and defaults["top_k"] == 50
 
 
-def test_what_stands_in_prose_as_code_can_be_parsed_and_names_what_exists():
-    blocks = re.findall(r"```python\n(.*?)```", PROSE, re.DOTALL)
-    assert blocks
-    for block in blocks:
+@pytest.mark.parametrize("page", PROSE)
+def test_what_stands_in_prose_as_code_can_be_parsed_and_names_what_exists(page):
+    for block in re.findall(r"```python\n(.*?)```", PROSE[page], re.DOTALL):
         ast.parse(block)
-    assert [name for name in re.findall(r"\bsd\.([A-Za-z_]\w*)", PROSE) if not hasattr(sd, name)] == []
+    assert [name for name in re.findall(r"\bsd\.([A-Za-z_]\w*)", PROSE[page]) if not hasattr(sd, name)] == []
 
 
 def test_a_padded_vocabulary_is_matched_as_the_page_says():
@@ -150,9 +156,51 @@ def test_a_misspelt_parameter_is_refused():
         check_parameters(find_chapter("11"), {"gama": 2})
 
 
-def test_every_chapter_that_the_page_links_is_there_or_on_its_way():
-    """Chapters 8 to 10 come from elsewhere; every other link leads to a file."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", PROSE)
-    coming = ("08_better_verification", "09_better_drafts", "10_batches_and_memory")
-    missing = [link for link in links if not (NOTEBOOK.parent / link).exists() and Path(link).stem not in coming]
-    assert links and missing == []
+@pytest.mark.parametrize("page", PROSE)
+def test_every_chapter_that_the_page_links_is_there(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", PROSE[page])
+    links += [f"{name}.ipynb" for name in re.findall(r"\{doc\}`[^`]*?<?(\w+)>?`", PROSE[page])]
+    assert links and [link for link in links if not (NOTEBOOK.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_every_question_and_every_claim_about_an_engine_has_its_source(page):
+    rows = re.findall(r"^\| *(\[.*)\|$", PROSE[page], re.MULTILINE)
+    assert len(rows) == {"11": 8, "A3": 4}[page]
+    assert all(re.search(r"\]\(https://(github\.com|nvidia\.github\.io|opennmt\.net)/", row) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def monitor():
+    names = {"sqrt": math.sqrt, "deque": deque}
+    exec("".join(next(cell["source"] for cell in PRODUCTION if "class Monitor" in "".join(cell["source"]))), names)
+    return names["Monitor"]
+
+
+def calls_of(sums):
+    return [SimpleNamespace(overlap_sum=overlap, examined=examined) for overlap, examined in sums]
+
+
+def test_the_monitor_forgets_what_has_left_its_window(monitor):
+    old, new = calls_of([(0.0, 20)] * 5), calls_of([(9.0, 10), (16.0, 20)] * 2)
+    watched, fresh = monitor(4), monitor(4)
+    for run in old:
+        watched.add(run)
+    assert [watched.add(run) for run in new][-1] == [fresh.add(run) for run in new][-1]
+
+
+def test_the_monitor_says_the_ratio_of_sums_and_the_bootstraps_interval(monitor):
+    random.seed(0)
+    sums = [(random.uniform(0.6, 1) * n, n) for n in (random.randint(5, 40) for _ in range(200))]
+    watched = monitor(200)
+    alpha, low, high = [watched.add(run) for run in calls_of(sums)][-1]
+    overlaps, examined = zip(*sums)
+    assert alpha == pytest.approx(sum(overlaps) / sum(examined))
+    by_bootstrap = sd.paired_bootstrap(lambda a, b: a / b, list(overlaps), list(examined))
+    assert (alpha, low, high) == pytest.approx(by_bootstrap, abs=0.004)
+
+
+def test_calls_that_agree_leave_no_doubt(monitor):
+    watched = monitor()
+    for run in calls_of([(8.0, 10), (16.0, 20), (4.0, 5)]):
+        assert watched.add(run) == pytest.approx((0.8, 0.8, 0.8))

@@ -28,6 +28,7 @@ from check import (
     chapter_12,
     chapter_A1,
     chapter_A2,
+    chapter_A3,
 )
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -46,6 +47,7 @@ CHECKERS = {
     "12": chapter_12,
     "A1": chapter_A1,
     "A2": chapter_A2,
+    "A3": chapter_A3,
 }
 
 
@@ -727,11 +729,6 @@ def tie(step=chapter_11.step, size=max, near=lambda off, step: off <= step):
     return lambda x, y, bits: near(abs(x - y), step(size(abs(x), abs(y)), bits))
 
 
-def alarm(mean=None, window=lambda window: window, patience=lambda patience: patience, **more):
-    """Exercise 11.2's solution, with its mean, its window or its patience exchanged."""
-    return lambda calls, limit, w, n: chapter_11.states(calls, limit, window(w), patience(n), mean=mean, **more)
-
-
 NUMBERS = {"alpha": 0.8, "c": 0.2, "v": 1.4, "gamma": 4, "speedup": 1.5, "pays": True}
 
 MISTAKES_11 = {
@@ -750,37 +747,17 @@ MISTAKES_11 = {
     ),
     "inverse": ("ex_11_1", lambda x, y, bits: not tie()(x, y, bits), "other way round"),
     "always near": ("ex_11_1", lambda x, y, bits: True, "for every pair"),
-    "at once": (
-        "ex_11_2",
-        lambda calls, limit, *_: [s / e < limit for s, e in calls],
-        "each call alone",
-    ),
-    "no patience": ("ex_11_2", alarm(patience=lambda n: 1), "no patience"),
-    "off at once": ("ex_11_2", alarm(back=1), "to switch off, too"),
-    "never off": ("ex_11_2", alarm(back=10**9), "never goes off"),
-    "count not reset": ("ex_11_2", alarm(rising=1), "back to 0"),
-    "window of one": ("ex_11_2", alarm(window=lambda w: 1), "judge each call alone"),
-    "no forgetting": ("ex_11_2", alarm(window=lambda w: 10**9), "never forget"),
-    "averaged ratios": ("ex_11_2", alarm(mean=chapter_11.mean_of_ratios), "divide sums"),
-    "on above": ("ex_11_2", lambda *stream: [not on for on in chapter_11.states(*stream)], "*below*"),
-    "one state": ("ex_11_2", lambda calls, *_: [False], "one state for each call"),
-    "at the limit is below": (
-        "ex_11_2",
-        lambda calls, limit, *rest: chapter_11.states(calls, limit + 1e-9, *rest),
-        "not below it",
-    ),
-    "late": ("ex_11_2", lambda *stream: [False, *chapter_11.states(*stream)[:-1]], "right is"),
-    "no dictionary": ("ex_11_3", lambda: (0.8, 0.2), "return a dictionary"),
-    "α in percent": ("ex_11_3", lambda: NUMBERS | {"alpha": 80}, "between 0 and 1"),
-    "half a guess": ("ex_11_3", lambda: NUMBERS | {"gamma": 2.5}, "a whole number"),
-    "a free draft": ("ex_11_3", lambda: NUMBERS | {"c": 0}, "takes time"),
-    "narrow by wide": ("ex_11_3", lambda: NUMBERS | {"v": 0.3}, "not narrow ÷ wide"),
-    "no time": ("ex_11_3", lambda: NUMBERS | {"speedup": 0}, "plain seconds"),
-    "a miracle": ("ex_11_3", lambda: NUMBERS | {"speedup": 7}, "at most γ + 1"),
-    "tokens for speed": ("ex_11_3", lambda: NUMBERS | {"speedup": emitted(0.8, 4)}, "tokens per target pass"),
-    "seconds upside down": ("ex_11_3", lambda: NUMBERS | {"speedup": 2.2 / emitted(0.8, 4)}, "upside down"),
-    "another baseline": ("ex_11_3", lambda: NUMBERS | {"alpha": 0.1, "speedup": 2.2}, "its cache"),
-    "pays in spite of it": ("ex_11_3", lambda: NUMBERS | {"speedup": 0.9}, "pays=True"),
+    "no dictionary": ("ex_11_2", lambda: (0.8, 0.2), "return a dictionary"),
+    "α in percent": ("ex_11_2", lambda: NUMBERS | {"alpha": 80}, "between 0 and 1"),
+    "half a guess": ("ex_11_2", lambda: NUMBERS | {"gamma": 2.5}, "a whole number"),
+    "a free draft": ("ex_11_2", lambda: NUMBERS | {"c": 0}, "takes time"),
+    "narrow by wide": ("ex_11_2", lambda: NUMBERS | {"v": 0.3}, "not narrow ÷ wide"),
+    "no time": ("ex_11_2", lambda: NUMBERS | {"speedup": 0}, "plain seconds"),
+    "a miracle": ("ex_11_2", lambda: NUMBERS | {"speedup": 7}, "at most γ + 1"),
+    "tokens for speed": ("ex_11_2", lambda: NUMBERS | {"speedup": emitted(0.8, 4)}, "tokens per target pass"),
+    "seconds upside down": ("ex_11_2", lambda: NUMBERS | {"speedup": 2.2 / emitted(0.8, 4)}, "upside down"),
+    "another baseline": ("ex_11_2", lambda: NUMBERS | {"alpha": 0.1, "speedup": 2.2}, "its cache"),
+    "pays in spite of it": ("ex_11_2", lambda: NUMBERS | {"speedup": 0.9}, "pays=True"),
 }
 
 
@@ -847,8 +824,67 @@ MISTAKES_A1 = {
 }
 
 
+def alarm(mean=None, window=lambda window: window, patience=lambda patience: patience, **more):
+    """Exercise A3.1's solution, with its mean, its window or its patience exchanged."""
+    return lambda calls, limit, w, n: chapter_A3.states(calls, limit, window(w), patience(n), mean=mean, **more)
+
+
+def stepped(**changed):
+    """Exercise A3.2's solution, with its speed, its choice or its plain row exchanged."""
+    return lambda c, v: chapter_A3.table(c, v, **changed)
+
+
+MISTAKES_A3 = {
+    "at once": (
+        "ex_A3_1",
+        lambda calls, limit, *_: [s / e < limit for s, e in calls],
+        "each call alone",
+    ),
+    "no patience": ("ex_A3_1", alarm(patience=lambda n: 1), "no patience"),
+    "off at once": ("ex_A3_1", alarm(back=1), "to switch off, too"),
+    "never off": ("ex_A3_1", alarm(back=10**9), "never goes off"),
+    "count not reset": ("ex_A3_1", alarm(rising=1), "back to 0"),
+    "window of one": ("ex_A3_1", alarm(window=lambda w: 1), "judge each call alone"),
+    "no forgetting": ("ex_A3_1", alarm(window=lambda w: 10**9), "never forget"),
+    "averaged ratios": ("ex_A3_1", alarm(mean=chapter_A3.mean_of_ratios), "divide sums"),
+    "on above": ("ex_A3_1", lambda *stream: [not on for on in chapter_A3.states(*stream)], "*below*"),
+    "one state": ("ex_A3_1", lambda calls, *_: [False], "one state for each call"),
+    "at the limit is below": (
+        "ex_A3_1",
+        lambda calls, limit, *rest: chapter_A3.states(calls, limit + 1e-9, *rest),
+        "not below it",
+    ),
+    "late": ("ex_A3_1", lambda *stream: [False, *chapter_A3.states(*stream)[:-1]], "right is"),
+    "one switch": ("ex_A3_2", lambda c, v: [(0.0, 0), (0.7, 4)], "for every machine"),
+    "every α": (
+        "ex_A3_2",
+        lambda c, v: [(i / 100, max(v) if i > 60 else round(c)) for i in range(101)],
+        "only the changes",
+    ),
+    "γ first": ("ex_A3_2", lambda c, v: [pair[::-1] for pair in chapter_A3.table(c, v)], "the α first"),
+    "never plain": ("ex_A3_2", stepped(plain=False), "a way, too"),
+    "tokens": ("ex_A3_2", stepped(speed=lambda a, g, c, v: emitted(a, g)), "you count tokens"),
+    "free width": ("ex_A3_2", stepped(speed=lambda a, g, c, v: emitted(a, g) / (g * c + 1)), "you take v = 1"),
+    "free drafting": ("ex_A3_2", stepped(speed=lambda a, g, c, v: emitted(a, g) / v[g]), "not free"),
+    "one draft step": ("ex_A3_2", stepped(speed=lambda a, g, c, v: emitted(a, g) / (c + v[g])), "not one"),
+    "no token of its own": (
+        "ex_A3_2",
+        stepped(speed=lambda a, g, c, v: (emitted(a, g) - 1) / (g * c + v[g])),
+        "the target's own",
+    ),
+    "guesses behind a refusal": (
+        "ex_A3_2",
+        stepped(speed=lambda a, g, c, v: (1 + g * a) / (g * c + v[g])),
+        "drops all guesses",
+    ),
+    "largest that pays": ("ex_A3_2", stepped(choose=chapter_A3.largest_that_pays), "take the fastest"),
+    "from 0.01": ("ex_A3_2", stepped(start=1), "begin at α = 0"),
+    "shifted": ("ex_A3_2", lambda c, v: [(a + 0.01 * (a > 0), g) for a, g in chapter_A3.table(c, v)], "right is"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
-GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_11, MISTAKES_A1, MISTAKES_A2]
+GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_11, MISTAKES_A1, MISTAKES_A2, MISTAKES_A3]
 CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}
 
 

@@ -121,6 +121,18 @@ def test_the_strip_on_the_first_page_is_what_the_pocket_pair_writes():
     assert f"<strong>{len(run.token_ids)} tokens, {run.target_passes} passes</strong>" in strip
 
 
+def test_the_table_of_the_sweep_is_what_the_pocket_pair_writes():
+    page = (ROOT / "book" / "scale_out.md").read_text()
+    tokens, accepted, alpha = re.search(r"^ +0\.0 +4 +(\d+) +(\d+) +([\d.]+)", page, re.MULTILINE).groups()
+    options = {"gamma": 4, "max_new_tokens": 80, "temperature": 0.0}
+    prompts = sd.load_prompts()["sweep"][:6]
+    runs = [sd.speculative_generate(*sd.load_pair(), text, **options) for text in prompts]
+    assert sum(len(run.token_ids) for run in runs) == int(tokens)
+    assert sum(each.n_accepted for run in runs for each in run.rounds) == int(accepted)
+    seen = sum(run.overlap_sum for run in runs) / sum(run.examined for run in runs)
+    assert seen == pytest.approx(float(alpha), abs=0.0051)
+
+
 def test_every_public_name_is_on_the_page_of_the_api_once():
     named = re.findall(r"^\.\. auto\w+:: specdec_lite\.(\w+)$", (ROOT / "book" / "api.md").read_text(), re.MULTILINE)
     public = [name for name, thing in vars(sd).items() if not name.startswith("_") and not inspect.ismodule(thing)]

@@ -61,82 +61,11 @@ def ex_11_1(near_tie) -> str | None:
     return f"near_tie{case} is {right(*case)}, you say {not right(*case)}"
 
 
-GOOD, BAD, AWFUL = (9.0, 10), (5.0, 10), (0.0, 40)
-STREAMS = [
-    ([GOOD] * 3 + [BAD] * 6 + [GOOD] * 6, 0.7, 2, 2),
-    ([GOOD, BAD, GOOD, BAD, BAD, GOOD, GOOD, GOOD], 0.7, 1, 2),  # single bad calls
-    ([(1.0, 2), (36.0, 40), (1.0, 2), (36.0, 40)], 0.8, 2, 1),  # short calls weigh little
-    ([GOOD] * 6 + [AWFUL] + [GOOD] * 6, 0.8, 3, 1),  # a window that forgets
-    ([(7.0, 10)] * 3, 0.7, 2, 1),  # at the limit
-]
-
-
-def states(calls, limit, window, patience, mean=None, back=None, rising=None):
-    """The right loop, with its mean, its patience to switch off, or its counting exchanged."""
-    on, streak, found = False, 0, []
-    back = patience if back is None else back
-    for i in range(len(calls)):
-        last = calls[max(0, i + 1 - window) : i + 1]
-        below = (mean or ratio)(last) < limit
-        streak = streak + 1 if below != on else rising * streak if rising else 0
-        if streak >= (back if on else patience):
-            on, streak = below, 0
-        found.append(on)
-    return found
-
-
-def ratio(calls):
-    return sum(s for s, _ in calls) / sum(e for _, e in calls)
-
-
-def mean_of_ratios(calls):
-    return sum(s / e for s, e in calls) / len(calls)
-
-
-@checker
-def ex_11_2(alarm) -> str | None:
-    """States of an alarm with a window and patience both ways."""
-    found = [list(alarm(list(calls), *rest)) for calls, *rest in STREAMS]
-    lengths = [len(calls) for calls, *_ in STREAMS]
-    if [len(each) for each in found] != lengths:
-        return f"one state for each call: you return {[len(each) for each in found]} states for {lengths} calls"
-
-    def like(answer):
-        return found == [answer(*stream) for stream in STREAMS]
-
-    if like(states):
-        return None
-    if like(lambda calls, limit, *_: [s / e < limit for s, e in calls]):
-        return "this looks at each call alone: take α over the last `window` calls, and wait for `patience` of them"
-    if like(lambda calls, limit, window, patience: states(calls, limit, window, 1)):
-        return "no patience: one call must not switch it; count how many in a row say so"
-    if like(lambda calls, limit, window, patience: states(calls, limit, window, patience, back=1)):
-        return "it takes patience to switch off, too: `patience` calls in a row at the limit or above"
-    if like(lambda calls, limit, window, patience: states(calls, limit, window, patience, back=10**9)):
-        return "it never goes off again"
-    if like(lambda calls, limit, window, patience: states(calls, limit, window, patience, rising=1)):
-        return "calls *in a row*: a call that disagrees must set the count back to 0"
-    if like(lambda calls, limit, window, patience: states(calls, limit, 1, patience)):
-        return "you judge each call alone: α is over the last `window` calls"
-    if like(lambda calls, limit, window, patience: states(calls, limit, 10**9, patience)):
-        return "you never forget: only the last `window` calls count"
-    if like(lambda *stream: states(*stream, mean=mean_of_ratios)):
-        return "a call of 40 positions tells more than one of 2: divide sums, don't average ratios"
-    if like(lambda calls, limit, *rest: states(calls, limit + 1e-9, *rest)):
-        return "α equal to the limit is not below it"
-    if like(lambda *stream: [not on for on in states(*stream)]):
-        return "the alarm is on while α is *below* the limit"
-    i = next(i for i, stream in enumerate(STREAMS) if found[i] != states(*stream))
-    calls, limit, window, patience = STREAMS[i]
-    shown = f"calls {calls}, limit {limit}, window {window}, patience {patience}"
-    return f"for {shown} you say {found[i]}, right is {states(*STREAMS[i])}"
-
-
 NAMES = ("alpha", "c", "v", "gamma", "speedup", "pays")
 
 
 @checker
-def ex_11_3(my_numbers) -> str | None:
+def ex_11_2(my_numbers) -> str | None:
     """Numbers of a reader's own machine that can all be true."""
     numbers = my_numbers()
     if not isinstance(numbers, dict) or [name for name in NAMES if name not in numbers]:
