@@ -112,11 +112,9 @@ def steps(pair: sd.Pair) -> dict[str, sd.Pair]:
     return pairs
 
 
-def race(
-    pairs: dict[str, sd.Pair], texts: Sequence[str], temperature: float, turns: int = 2
-) -> dict[str, dict[str, list[float]]]:
-    """Milliseconds a token of every paragraph, plain and speculative: the mean over turns."""
-    options = {"max_new_tokens": SIZES["max_new_tokens"], "temperature": temperature, "seed": 0}
+def race(pairs: dict[str, sd.Pair], texts: Sequence[str], turns: int = 1) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds a token of every paragraph at temperature 0, plain and speculative: the mean over turns."""
+    options = {"max_new_tokens": SIZES["max_new_tokens"], "temperature": 0.0}
     times = {name: {"plain": {}, "speculative": {}} for name in pairs}
     for turn, text in [(0, texts[0]), *((turn, text) for turn in range(1, turns + 1) for text in texts)]:
         for name, models in pairs.items():
@@ -155,13 +153,6 @@ def milliseconds(work: Callable, times: int = 25) -> float:
         work()
         seconds.append(time.perf_counter() - began)
     return 1000 * median(seconds[3:])
-
-
-def read_rate(weights: int) -> float:
-    """Bytes a second of `kernels.cpp`'s product of one position with as many weights as this."""
-    packed, x = pack(torch.randn(weights // 1024, 1024)), torch.randn(1, 1024)
-    ms = milliseconds(lambda: torch.ops.specdec_lite.linear(x, packed, weights // 1024))
-    return 1000 * packed.nbytes / ms
 
 
 def products() -> dict[str, dict[int, float]]:
@@ -212,20 +203,9 @@ def measure(pair: sd.Pair, texts: Sequence[str], turns: int) -> Iterator[tuple[s
     models = {"target": pair.target, "draft": pair.draft, "head": sd.truncate_head(pair.draft, range(HEAD))}
     weights = {name: sum(w.numel() for w in sd.step_weights(model, measured[0])) for name, model in models.items()}
     yield "weights", weights
-    rates = [read_rate(weights["target"])]
     yield "products", products()
     yield "counts", counts(pairs, texts)
-    yield "T0", race(pairs, texts, 0.0, turns)
-    rates.append(read_rate(weights["target"]))
-    ends = {name: pairs[name] for name in (STEPS[0], *STEPS[-3:])}
-    yield "T1", race(ends, texts, 1.0, turns)
-    yield "read_rate", median([*rates, read_rate(weights["target"])])
-    costs = {}
-    for name in [*ends][:-1]:
-        each = sd.measure_costs(pairs[name], measured, [GAMMA], temperature=0.0)
-        unit = {"step": 1000 * each.step_seconds, "start": each.target_start}
-        costs[name] = unit | {"c": each.c, "v": each.v[GAMMA]}
-    yield "costs", costs
+    yield "T0", race(pairs, texts, turns)
     yield "round", {name: trace(pairs[name], measured[0]) for name in (STEPS[0], STEPS[-2])}
 
 
