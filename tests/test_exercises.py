@@ -456,6 +456,11 @@ MISTAKES = {
     "none too often": (
         "ex_12_2",
         lambda *times: [alpha if alpha < 0.5 else None for alpha in least_alpha(compiled_alpha)(*times)],
+        "some α below 1 pays",
+    ),
+    "none if dear": (
+        "ex_12_2",
+        lambda *times: [alpha if alpha < 0.55 else None for alpha in least_alpha(compiled_alpha)(*times)],
         "α = 0.6 pays",
     ),
     "draft as before": ("ex_12_2", least_alpha(lambda o, t, d, s, ds: (d + t - s) / (o - s) - 1), "right is 0.283"),

@@ -40,6 +40,8 @@ def ex_12_2(break_even) -> str | None:
     one, two, draft, saved, draft_saved = STEPS
     before, after = break_even(*STEPS)
     right = (draft + two) / one - 1, (draft - draft_saved + two - saved) / (one - saved) - 1
+    if None in (before, after):
+        return f"for {STEPS} some α below 1 pays before and after, and you return None"
 
     def close(*wanted):
         return isclose(before, wanted[0], abs_tol=1e-9) and isclose(after, wanted[1], abs_tol=1e-9)
