@@ -244,6 +244,10 @@ def least_alpha(after):
     return lambda one, two, draft, s, d: ((draft + two) / one - 1, after(one, two, draft, s, d))
 
 
+def compiled_alpha(one, two, draft, saved, draft_saved):
+    return (draft - draft_saved + two - saved) / (one - saved) - 1
+
+
 def eight_bits(scale=lambda row: max(map(abs, row)) / 127 or 1.0, whole=round):
     """Exercise 12.3's solution, with the scale or the rounding exchanged."""
     return lambda rows: [(scale(row), [whole(x / scale(row)) for x in row]) for row in rows]
@@ -444,6 +448,22 @@ MISTAKES = {
         "ex_12_2",
         lambda o, t, d, s, ds: ((d - ds + t - s) / (o - s) - 1, (d + t) / o - 1),
         "the other way round",
+    ),
+    "alpha of two": ("ex_12_2", least_alpha(compiled_alpha), "even α = 1 loses"),
+    "alpha clamped": (
+        "ex_12_2",
+        lambda *times: [min(alpha, 1.0) for alpha in least_alpha(compiled_alpha)(*times)],
+        "no α pays",
+    ),
+    "none too often": (
+        "ex_12_2",
+        lambda *times: [alpha if alpha < 0.5 else None for alpha in least_alpha(compiled_alpha)(*times)],
+        "some α below 1 pays",
+    ),
+    "none if dear": (
+        "ex_12_2",
+        lambda *times: [alpha if alpha < 0.55 else None for alpha in least_alpha(compiled_alpha)(*times)],
+        "α = 0.6 pays",
     ),
     "draft as before": ("ex_12_2", least_alpha(lambda o, t, d, s, ds: (d + t - s) / (o - s) - 1), "right is 0.283"),
     "sign forgotten": ("ex_12_3", eight_bits(lambda row: max(row) / 127), "*absolute*"),

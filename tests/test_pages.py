@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 import yaml
 
+import ladder
 import specdec_lite as sd
 from specdec_lite.plotting import describe, draw_map, show
 
@@ -101,11 +102,11 @@ def test_the_code_of_the_page_runs():
 def test_what_was_recorded_for_chapter_12_is_what_it_asks_for():
     notebook = json.loads((ROOT / "notebooks" / "12_faster.ipynb").read_text(encoding="utf8"))
     source = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
-    recorded = json.loads((ROOT / "notebooks" / "recorded" / "fast_path.json").read_text(encoding="utf8"))
-    assert set(re.findall(r'\bfact\("(\w+)"', source)) == set(recorded)
-    assert re.findall(r'"(.+)": (?:plain_on|speculative_on)\(', source) == list(recorded["race"])
-    for name in recorded["costs"]:
-        assert f'"{name}"' in source and name in recorded["passes"]
+    recorded = json.loads(ladder.RECORD.read_text(encoding="utf8"))
+    assert set(re.findall(r'\brecorded\["(\w+)"', source)) == set(recorded)
+    assert [*recorded["T0"]] == [*ladder.STEPS, ladder.EXTRA]
+    for name in {*recorded["counts"], *recorded["round"]}:
+        assert f'"{name}"' in source and name in recorded["T0"]
 
 
 def test_the_strip_on_the_first_page_is_what_the_pocket_pair_writes():

@@ -31,6 +31,7 @@ def ex_12_1(floor) -> str | None:
 
 
 STEPS = (12.0, 13.0, 2.4, 9.0, 1.8)  # ms: v rises from 1.08 to 1.33
+HOPELESS = (10.0, 13.0, 3.0, 8.0, 2.0)  # 0.6 before; after, v alone is more than two tokens are worth
 
 
 @checker
@@ -39,6 +40,8 @@ def ex_12_2(break_even) -> str | None:
     one, two, draft, saved, draft_saved = STEPS
     before, after = break_even(*STEPS)
     right = (draft + two) / one - 1, (draft - draft_saved + two - saved) / (one - saved) - 1
+    if None in (before, after):
+        return f"for {STEPS} some α below 1 pays before and after, and you return None"
 
     def close(*wanted):
         return isclose(before, wanted[0], abs_tol=1e-9) and isclose(after, wanted[1], abs_tol=1e-9)
@@ -57,6 +60,13 @@ def ex_12_2(break_even) -> str | None:
         return "the other way round: first before compiling, then after"
     if not close(*right):
         return f"for {STEPS} you say {before:.3f} and {after:.3f}, right is {right[0]:.3f} and {right[1]:.3f}"
+    before, after = break_even(*HOPELESS)
+    if before is None or not isclose(before, 0.6, abs_tol=1e-9):
+        return f"for {HOPELESS} α = 0.6 pays before compiling, and you say {before}"
+    if after is not None and isclose(after, 2.0, abs_tol=1e-9):
+        return "an α of 2? No guess is right more often than always: where even α = 1 loses, return None"
+    if after is not None:
+        return f"for {HOPELESS} no α pays after compiling: return None, and you say {after:.3f}"
     return None
 
 
