@@ -2,6 +2,7 @@
 
 import ast
 import dis
+import functools
 import json
 import re
 import types
@@ -24,6 +25,7 @@ def python(cell: dict) -> str:
     return re.sub(r"^(\s*)[%!].*", r"\1pass", "".join(cell["source"]), flags=re.MULTILINE)
 
 
+@functools.cache
 def names(source: str) -> tuple[set[str], set[str]]:
     """Which names a cell gives a value or changes in place, and which it takes from cells before it."""
     code, given, taken = compile(source, "cell", "exec"), set(), set()
@@ -56,19 +58,19 @@ def inner(code: types.CodeType) -> set[str]:
     return found
 
 
-def needed(sources: dict[int, str], last: int) -> list[int]:
-    """The cells that cell `last` depends on, and itself."""
-    found, wanted = [], set()
-    for i in sorted((i for i in sources if i <= last), reverse=True):
-        given, taken = names(sources[i])
-        if i == last or given & wanted:
-            found.append(i)
-            wanted |= taken
-    return found[::-1]
+def needed(sources: dict[int, str], last: int) -> set[int]:
+    """The cells that cell `last` depends on, and itself. A function may use a name that a later cell gives."""
+    found, wanted = {last}, names(sources[last])[1]
+    while True:
+        more = {i for i in sources if i < last and i not in found and names(sources[i])[0] & wanted}
+        if not more:
+            return found
+        found |= more
+        wanted = wanted.union(*(names(sources[i])[1] for i in more))
 
 
 def dependent(sources: dict[int, str], starts: str) -> set[int]:
-    """The cells that read what matches `starts`, and all that depend on them."""
+    """The cells that read what matches `starts`, and all after them that depend on them."""
     found, given = set(), set()
     for i, source in sorted(sources.items()):
         new, taken = names(source)
