@@ -69,6 +69,11 @@ def needed(sources: dict[int, str], last: int) -> set[int]:
         wanted = wanted.union(*(names(sources[i])[1] for i in more))
 
 
+def imported(source: str) -> set[str]:
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return {alias.asname or alias.name.split(".")[0] for node in found for alias in node.names}
+
+
 def dependent(sources: dict[int, str], starts: str) -> set[int]:
     """The cells that read what matches `starts`, and all after them that depend on them."""
     found, given = set(), set()
@@ -76,13 +81,16 @@ def dependent(sources: dict[int, str], starts: str) -> set[int]:
         new, taken = names(source)
         if re.search(starts, source) or taken & given:
             found.add(i)
-            given |= new
+            given |= new - imported(source)
     return found
+
+
+shown = []
 
 
 def run(source: str, namespace: dict, monkeypatch) -> str:
     """Run a cell; what it displays as Markdown."""
-    shown = []
+    shown.clear()
     monkeypatch.setattr(IPython.display, "display", lambda *things, **_: shown.extend(things))
     tree = ast.parse(source)
     value = tree.body and isinstance(tree.body[-1], ast.Expr) and ast.Expression(tree.body.pop().value)

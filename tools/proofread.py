@@ -30,7 +30,7 @@ CUT = [  # what is no prose, and what takes its place; a line that begins with |
     (r"\[([^\]]*)\](?:\([^)]*\)|\{[^}]*\})", r"\1"),
     (r"https?://\S+|</?[a-zA-Z][^>]*>|&\w+;", ""),
 ]
-SENTENCE = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!et al\.)[\"”’)*_]*\s+(?=[\"“‘(*_`]*[A-Z0-9αγ`])")
+SENTENCE = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!et al\.)[\"”’)*_]*\s+(?=[\"“‘(*_`]*(?:[A-Z0-9αγ`]|[b-z] ))")
 HABITS = {  # what a sentence should not do, and how it is found
     '"stands" for "is"': r"\bst(?:ands?|ood)\b(?! (?:for|out|in)\b)",
     '"wants" for "needs"': r"\bwants\b",
