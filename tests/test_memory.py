@@ -220,7 +220,7 @@ def live_storages() -> dict[int, int]:
 
 
 @shapes
-@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_the_budget_is_within_five_percent_of_all_tensors_alive_in_a_call(family, rows):
     gc.collect()
     before, alive = live_storages(), []
