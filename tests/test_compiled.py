@@ -198,8 +198,10 @@ def counted_calls(quick):
 
     for name, kind in (("block", quick.draft.blocks), ("check", quick.target.checks)):
         kind.update({n: counting(name, call) for n, call in kind.items()})
-    yield calls
-    quick.draft.blocks.update(before[0]), quick.target.checks.update(before[1])
+    try:
+        yield calls
+    finally:  # the pair is shared
+        quick.draft.blocks.update(before[0]), quick.target.checks.update(before[1])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
