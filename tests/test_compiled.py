@@ -40,21 +40,11 @@ def fast(pair, backend=None, **options):
     return sd.compile_pair(pair, backend=backend or CountingBackend(), **options)
 
 
-@functools.cache
-def shared(family="t5", **generation) -> tuple[sd.Pair, sd.Pair, CountingBackend]:
-    """A pair, the same one compiled, and what counted its graphs: compiling takes seconds, so tests share it."""
-    law = generation.pop("law", False)
-    pair, backend = tiny.tiny_pair(family, **LAW if law else {}, **generation), CountingBackend()
-    return pair, fast(pair, backend, **{"gammas": 2, "max_new_tokens": 4} if law else {}), backend
-
-
-LAW = {"vocab": 4, "dtype": torch.float64}  # few tokens, so that every text can be enumerated
-
-
 @families
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_same_tokens_and_counts_and_no_further_graph(family, temperature):
-    pair, quick, backend = shared(family)
+    pair, backend = tiny.tiny_pair(family), CountingBackend()
+    quick = fast(pair, backend)
     assert backend.graphs == 7  # reading a source, twice; checks of 1 and 4, of 1 and 2; a block of 3
     for seed, source in enumerate(tiny.sources(8)):
         for gamma in (0, 1, 3):
@@ -70,7 +60,8 @@ def test_same_tokens_and_counts_and_no_further_graph(family, temperature):
 
 
 def test_every_rule_works_on_compiled_steps():
-    pair, quick, _ = shared()
+    pair = tiny.tiny_pair()
+    quick = fast(pair)
     for rule in (sd.TokenRule(lenience=0.5), sd.BlockRule(), sd.CoupledRule()):
         for seed, source in enumerate(tiny.sources(3)):
             options = {"max_new_tokens": 24, "seed": seed, "verification": rule}
@@ -82,7 +73,8 @@ def test_every_rule_works_on_compiled_steps():
 
 @families
 def test_same_law(family):
-    pair, quick, _ = shared(family, law=True)
+    pair = tiny.tiny_pair(family, vocab=4, dtype=torch.float64)
+    quick = fast(pair, gammas=2, max_new_tokens=3)
     source = tiny.sources(1, vocab=4)[0]
     ours = Case(*quick, [source], sd.SamplingRule(1.0), 3, gamma=2).law()
     assert distance(ours, joint(target_law(pair.target, source, sd.SamplingRule(1.0), 3))) < 1e-12
@@ -176,7 +168,8 @@ class ByIntervals:
 
 @families
 def test_the_law_of_whole_calls(family):
-    pair, quick, _ = shared(family, law=True)
+    pair = tiny.tiny_pair(family, vocab=4, dtype=torch.float64)
+    quick = fast(pair, gammas=2, max_new_tokens=4)
     source, temperature = tiny.sources(1, vocab=4)[0], 0.8
     with counted_calls(quick) as calls:
         ours = ByIntervals(pair, quick, source, temperature, gamma=2, length=4).law()
@@ -198,15 +191,13 @@ def counted_calls(quick):
 
     for name, kind in (("block", quick.draft.blocks), ("check", quick.target.checks)):
         kind.update({n: counting(name, call) for n, call in kind.items()})
-    try:
-        yield calls
-    finally:  # the pair is shared
-        quick.draft.blocks.update(before[0]), quick.target.checks.update(before[1])
+    yield calls
+    quick.draft.blocks.update(before[0]), quick.target.checks.update(before[1])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_two_calls_and_one_read_a_round(temperature, reads):
-    _, quick, _ = shared(eos_token_id=None)
+    quick = fast(tiny.tiny_pair(eos_token_id=None))
     counts = {}
     for length in (12, 24):
         reads.clear()
@@ -224,7 +215,8 @@ OTHERS = {"top_k": {"top_k": 5}, "top_p": {"top_p": 0.8}, "block": {"verificatio
 
 @pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
 def test_what_the_calls_do_not_serve_goes_the_usual_way(options):
-    pair, quick, _ = shared()
+    pair = tiny.tiny_pair()
+    quick = fast(pair)
     for seed, source in enumerate(tiny.sources(4)):
         same = {"gamma": 3, "max_new_tokens": 24, "seed": seed, "record_probs": True} | options
         slow, got = (sd.speculative_generate(*p, source, **same) for p in (pair, quick))
@@ -233,10 +225,10 @@ def test_what_the_calls_do_not_serve_goes_the_usual_way(options):
 
 
 def test_recorded_probabilities_are_those_of_the_pair():
-    pair, quick, _ = shared()
+    pair = tiny.tiny_pair()
     for source in tiny.sources(3):
         options = {"max_new_tokens": 24, "seed": 1, "record_probs": True}
-        slow, got = (sd.speculative_generate(*p, source, gamma=3, **options) for p in (pair, quick))
+        slow, got = (sd.speculative_generate(*p, source, gamma=3, **options) for p in (pair, fast(pair)))
         assert torch.allclose(got.target_probs, slow.target_probs, atol=1e-5) and len(got.target_probs) > 3
 
 
@@ -282,7 +274,8 @@ def test_products_are_the_linear_layers(positions, bias):
 
 
 def test_weights_are_shared_not_copied():
-    pair, quick, _ = shared()
+    pair = tiny.tiny_pair()
+    quick = fast(pair)
     held = {p.data_ptr() for p in pair.target.hf_model.parameters()}
     assert {p.data_ptr() for p in quick.target.hf_model.parameters()} == held
     assert isinstance(pair.target.hf_model.get_output_embeddings(), torch.nn.Linear)  # and the pair itself is untouched
@@ -314,7 +307,7 @@ def test_logits_equal_fresh_ones_after_any_moves(family):
 
 
 def test_rollback_copies_nothing():
-    target = shared()[1].target
+    target = fast(tiny.tiny_pair()).target
     cursor = target.cursor()
     where = [layer.keys.data_ptr() for layer in target.cache.self_attention_cache.layers]
     with torch.inference_mode():
@@ -438,8 +431,8 @@ def test_what_the_compiler_refuses_is_told_for_which_model():
 
 
 def test_a_list_of_sources_is_refused_before_any_pass():
-    pair, quick, _ = shared()
-    said = r"source is a list of 2: expected one, .* of T5ForConditionalGeneration serve one row"
+    pair = tiny.tiny_pair()
+    quick, said = fast(pair), r"source is a list of 2: expected one, .* of T5ForConditionalGeneration serve one row"
     with tiny.counted(quick.target) as (passes,):
         for models in (quick, (pair.target, quick.draft)):
             with pytest.raises(ValueError, match=said):
@@ -452,8 +445,10 @@ def test_a_list_of_sources_is_refused_before_any_pass():
 
 @families
 def test_a_pair_without_eos_writes_to_the_limit(family):
-    *both, _ = shared(family, eos_token_id=None)
-    slow, got = (sd.speculative_generate(*p, [5, 6, 7], gamma=3, max_new_tokens=24, temperature=0.0) for p in both)
+    pair = tiny.tiny_pair(family, eos_token_id=None)
+    slow, got = (
+        sd.speculative_generate(*p, [5, 6, 7], gamma=3, max_new_tokens=24, temperature=0.0) for p in (pair, fast(pair))
+    )
     assert got.token_ids == slow.token_ids and len(got.token_ids) == 24
 
 
@@ -483,7 +478,7 @@ def test_settings_and_prompts_of_several_tokens_are_those_of_the_pair(family, pr
 
 
 def test_cursors_of_another_kind_share_the_buffers_and_their_turns():
-    target, fed = shared()[1].target, []
+    target, fed = fast(tiny.tiny_pair()).target, []
 
     class Noting(StaticDecoder):
         def check(self, rows, *others):
@@ -509,7 +504,7 @@ def test_a_compiled_step_reads_the_same_weights_rounded_or_not():
 
 
 def test_limits_are_told_before_any_pass():
-    quick, long = shared()[1], [5] * 17
+    quick, long = fast(tiny.tiny_pair()), [5] * 17
     with pytest.raises(ValueError, match=r"max_new_tokens=25: expected at most the model's 24 positions"):
         sd.speculative_generate(*quick, [5, 6], max_new_tokens=25)
     with pytest.raises(ValueError, match=r"source has (17|18) tokens: expected at most 16"):
@@ -520,7 +515,7 @@ def test_limits_are_told_before_any_pass():
 
 
 def test_buffers_serve_one_generation_at_a_time():
-    target = shared()[1].target
+    target = fast(tiny.tiny_pair()).target
     first, second = target.cursor(), target.cursor()
     with torch.inference_mode():
         first.start(target.encode([5, 6]))

@@ -63,25 +63,10 @@ def quick(model, widths=(1, 4), gammas=(), **options):
     return CompiledSeq2Seq(model, widths, gammas, **options)
 
 
-TRACED = ("t5", "bart")  # of the others the layers run in one call, too, but nothing is compiled around it
-untraced = [pytest.param(name, marks=pytest.mark.long) for name in SERVED if name not in TRACED]
-
-
 @needed
 @pytest.mark.parametrize("name", SERVED)
-def test_logits_are_the_models_after_any_moves(name):
-    with torch.compiler.set_stance("default" if name in TRACED else "force_eager"):
-        same_logits_after_any_moves(name)
-
-
-@needed
-@pytest.mark.parametrize("name", untraced)
-def test_traced_logits_are_the_models_after_any_moves(name):
-    same_logits_after_any_moves(name)
-
-
 @torch.inference_mode()
-def same_logits_after_any_moves(name):
+def test_logits_are_the_models_after_any_moves(name):
     slow = model(SERVED[name])
     fast = quick(slow)
     assert fast.in_one_call
@@ -175,8 +160,9 @@ def test_rounded_weights_are_those_that_are_read(name, rounded):
 
 
 @needed
-@pytest.mark.parametrize("name", [*TRACED, pytest.param("marian", marks=pytest.mark.long)])
-def test_same_tokens(name):
+@pytest.mark.parametrize("name", ["t5", "bart", "marian"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_same_tokens(name, temperature):
     pair = sd.Pair(model(SERVED[name]), model(SERVED[name], seed=1), name)
     fast = sd.compile_pair(
         pair,
@@ -188,9 +174,8 @@ def test_same_tokens(name):
         progress=False,
     )
     assert fast.target.in_one_call and fast.draft.in_one_call
-    for seed, source in enumerate(2 * tiny.sources(6, vocab=50)):
-        temperature = float(seed >= 6)
-        options = {"max_new_tokens": 20, "temperature": temperature, "seed": seed % 6}
+    for seed, source in enumerate(tiny.sources(6, vocab=50)):
+        options = {"max_new_tokens": 20, "temperature": temperature, "seed": seed}
         slow = sd.autoregressive_generate(pair.target, source, **options)
         assert sd.autoregressive_generate(fast.target, source, **options).token_ids == slow.token_ids
         got = sd.speculative_generate(*fast, source, gamma=3, **options)
