@@ -35,7 +35,7 @@ DEVICE  ?= cpu
 OUT     ?= $(HOME)/.cache/specdec-lite/pair
 SIZES   ?= -p width 256 -p shallow_layers 4 -p growth 3 -p draft_layers 2 -p written_tokens 400000 -p taught_tokens 600000
 
-.PHONY: help book execute status look results measure test test-long lines bench batches gpu pair drafts repository clean
+.PHONY: help book execute status look proofread results measure test test-long lines bench batches gpu pair drafts repository clean
 
 help:
 	@echo "make book              build the book; says where its first page is"
@@ -49,6 +49,7 @@ help:
 	@echo "make lines             how long the modules are that carry the ideas"
 	@echo "make execute           run the notebooks again and store their outputs (NOTEBOOKS=… for some)"
 	@echo "make look              look at the built book in a browser: errors, contrast, code cut off, weight (needs Chromium and npm)"
+	@echo "make proofread         words that no dictionary has, and sentences that are hard to say (PAGES=\"README 03\" for some)"
 	@echo "make status            write the page that says what ran on what, and how much is tested"
 	@echo "make pair              train the pocket pair (DATA= TOKENS= DEVICE= OUT= SIZES=)"
 	@echo "make drafts            train drafts of other sizes for it, and with parts of the recipe left out (DATA= DRAFTS= options)"
@@ -75,6 +76,11 @@ status: $(READY)
 # Not part of `make test`: it needs a browser. LOOK="--shots" keeps screenshots, LOOK="--pages preface" looks at one page.
 look: book
 	$(BIN)/python tools/look.py $(LOOK)
+
+# The dictionary is no part of the environment; without a network the report is about sentences only.
+proofread: $(READY)
+	-$(BIN)/python -m pip install --quiet "pyspellchecker>=0.8"
+	@$(BIN)/python tools/proofread.py $(PAGES)
 
 results: $(READY)
 	mkdir -p results

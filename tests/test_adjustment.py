@@ -22,6 +22,7 @@ from specdec_lite.texts import Text
 SEEDS = {"t5": 0, "bart": 1, "marian": 1, "whisper": 2}  # with these, every setting below shows
 NEW = 16
 GREEDY = SamplingRule(temperature=0.0)
+LIKE_T5 = "bart", "marian"  # for the loops: text in, text out
 
 SETTINGS = {
     "sequence_bias": {"sequence_bias": [[[9], 2.5], [[12, 4], -6.0], [[7, 3, 5], 8.0]]},
@@ -155,7 +156,7 @@ def unadjusted(family: str) -> list:
 
 
 @pytest.mark.filterwarnings("ignore:Passing `encoder_")
-@pytest.mark.parametrize("family", SEEDS)
+@pytest.mark.parametrize("family", ["t5", "bart", "whisper", pytest.param("marian", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_greedy_equals_generate(family, name):
     model = model_of(family)
@@ -191,7 +192,7 @@ def check_blocks(model, inputs, outputs) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Passing `encoder_")
-@pytest.mark.parametrize("family", SEEDS)
+@pytest.mark.parametrize("family", ["t5", "whisper", *(pytest.param(each, marks=pytest.mark.long) for each in LIKE_T5)])
 @pytest.mark.parametrize("name", ["bart-large-cnn", "blenderbot", "nllb", "marian", "whisper"])
 def test_the_loops_obey_in_a_batch(family, name):
     model, sources = model_of(family), inputs_of(family)

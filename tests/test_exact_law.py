@@ -187,7 +187,7 @@ def shipping(family, name, length):
 
 @families
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("gamma", [1, 2, 3])
+@pytest.mark.parametrize("gamma", [1, pytest.param(2, marks=pytest.mark.long), 3])
 def test_law_holds_under_what_a_checkpoint_ships(family, name, gamma):
     """Its processors adjust p and q alike; the law compared with is edited in plain Python."""
     pair, edit = shipping(family, name, LENGTH)
@@ -200,9 +200,18 @@ def test_law_holds_under_what_a_checkpoint_ships(family, name, gamma):
         assert min(distance(case(pair, PLAIN, gamma).law(wrong), law) for wrong in WRONG) > 0.01
 
 
-@families
-@pytest.mark.parametrize("gamma", [1, 2])
-@pytest.mark.parametrize("name", ["softmax", "temperature-topk-topp", *SHIPPED])
+NAMES = ["softmax", "temperature-topk-topp", *SHIPPED]
+# All names with one γ, two of them with the other family, too, and one with the other γ; with --long all of all.
+SHORT = {*[("t5", name, 1) for name in NAMES], *[("bart", name, 1) for name in NAMES[:2]], ("bart", "softmax", 2)}
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "gamma"),
+    [
+        pytest.param(*each, marks=() if each in SHORT else pytest.mark.long)
+        for each in itertools.product(tiny.FAMILIES, NAMES, (1, 2))
+    ],
+)
 def test_two_rows_have_the_product_of_their_laws_exactly(family, name, gamma):
     """They differ in source, get ahead of each other, finish at different times, and do not disturb each other."""
     length, both, setting = 3, (SOURCE, OTHER), CUT if name.startswith("temperature") else PLAIN

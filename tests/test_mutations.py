@@ -37,6 +37,7 @@ CAUGHT = {  # one step, sequences, greedy, cache, passes, chi-square
 }
 
 
+@pytest.mark.long  # chapter 7 shows it, and its outputs are compared
 def test_matrix():
     found = {name: "".join(".X"[caught] for caught in row) for name, row in lab.matrix().items()}
     assert found == CAUGHT

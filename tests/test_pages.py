@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 import yaml
 
+import chapters
 import ladder
 import specdec_lite as sd
 from specdec_lite.plotting import describe, draw_map, show
@@ -160,6 +161,43 @@ def test_every_figure_of_a_chapter_is_sharp_has_a_caption_and_says_what_it_shows
                 assert len(said["alt"]) > 40 and kept["image"]["alt"] == said["alt"], path.name
                 assert kept["figure"]["caption"], path.name
     assert figures >= 17
+
+
+# What a cell says that reads a clock; what depends on such a cell need not be compared either.
+CLOCK = (
+    r"perf_counter|\.seconds\b|Stopwatch|measure_costs|sweep\(|_rates?\(|profile\(|\bfit\(|compile_pair\(|"
+    r"\bmilliseconds\(|\bpass_time\(|\bfact\("
+)
+IGNORED = {  # what is not compared for another reason
+    ("11", "half = sd.load_pair"): "half precision: another processor rounds otherwise",
+    ("11", "best_two"): "half precision",
+    ("11", "{ties} have two exactly equal"): "half precision",
+}
+# Whose numbers they are; a table claims nothing.
+WHOSE = r"[Ii]n this run|[Oo]n (?:this|your) machine|[Yy]ours|^\|"
+
+
+@pytest.mark.parametrize("path", sorted(chapters.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_claim_is_in_a_cell_that_is_not_compared(path):
+    number = path.stem.split("_")[0]
+    cells = chapters.chapter(number)
+    sources = {i: chapters.python(cell) for i, cell in enumerate(cells) if cell["cell_type"] == "code"}
+    ignored = {i for i in sources if "nbval-ignore-output" in cells[i]["metadata"].get("tags", [])}
+    excused = {i for i in ignored if any(key == number and words in sources[i] for key, words in IGNORED)}
+    setup = {i for i in sources if "sd.versions()" in sources[i]}
+    others = {*sources} - setup - chapters.dependent(sources, CLOCK)
+    left_out = others & ignored
+    print(f"{len(sources)} cells; {len(others)} read no clock, and {len(others - left_out)} of them are compared")
+    assert left_out <= excused and len(left_out) <= 0.1 * len(others)
+    for i in ignored - excused:
+        for output in cells[i]["outputs"]:
+            said = "".join(output.get("data", {}).get("text/markdown", ""))
+            assert not said or re.search(WHOSE, said), f"cell {i} claims, and is not compared: {said}"
+
+
+def test_every_reason_not_to_compare_is_still_needed():
+    for number, words in IGNORED:
+        assert any(words in "".join(cell["source"]) for cell in chapters.chapter(number)), words
 
 
 def test_what_a_figure_says_is_its_title_its_labels_and_its_names():
