@@ -122,6 +122,7 @@ class OneDevice(TorchDispatchMode):
 def test_compiled_calls_are_fed_from_their_own_device(family, rounded, monkeypatch):
     """A device without numbers stands for the GPU: what is made on the processor by mistake does not go with it."""
     monkeypatch.setattr(buffers, "compiled", lambda call, *_: call)
+    monkeypatch.setattr(buffers, "TOLERANCE", {torch.float32: 2.0})  # without numbers there is nothing to compare
     elsewhere = sd.Seq2Seq(tiny.tiny_pair(family).target.hf_model.to("meta"), self_check=False)
     with OneDevice():
         model = CompiledSeq2Seq(elsewhere, {1, 4}, [3], max_new_tokens=LENGTH, max_source_tokens=16, rounded=rounded)

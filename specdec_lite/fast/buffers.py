@@ -154,9 +154,10 @@ class CompiledSeq2Seq(Seq2Seq):
             expected = torch.cat([expected, usual.extend(self.few[:, 2:])], 1).double()
             self.fill(states)
             self.make_source_keys()
-            off = (self.trial(self.hf_model).double() - expected).norm() / (expected - expected.mean()).norm()
+            found = self.trial(self.hf_model).double()
+            off = float((found - expected).norm() / (expected - expected.mean()).norm())
             if off > TOLERANCE.get(self.dtype, 0.2):
-                raise ValueError(f"on buffers of fixed size it computes other logits, {float(off):.2g} of their spread")
+                raise ValueError(f"on buffers of fixed size it computes other logits, {off:.2g} of their spread")
 
     def proved(self):
         """A model that computes what `hf_model` does, with its layers in one call, and these layers; else that itself.
