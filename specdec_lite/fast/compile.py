@@ -89,9 +89,10 @@ def compile_pair(
     with named("pair.draft", pair.draft):
         rounded = ROUNDED.get(draft_weights)
         draft = CompiledSeq2Seq(pair.draft, {1, 2}, gammas, rounded=rounded, **options, **sizes[1])
-        seconds = draft.warm_up()
-    with named("pair.target", pair.target):
-        seconds += target.warm_up()
+    seconds = 0.0
+    for role, model, quick in (("pair.target", pair.target, target), ("pair.draft", pair.draft, draft)):
+        with named(role, model):
+            seconds += quick.warm_up()
     if progress:
         calls = len(target.checks) + len(draft.checks) + len(draft.blocks) + 2
         whole = [role for role, model in (("target", target), ("draft", draft)) if model.in_one_call]
