@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import shorten
@@ -175,7 +176,9 @@ def states_of_every_source(model: Seq2Seq) -> int | None:
 def buffer_size(name: str, model: Seq2Seq, asked: int | None) -> dict:
     """What a `CompiledSeq2Seq` is told of its sources."""
     if obeys_mask(model):
-        return {"max_source_tokens": asked or USUAL.get(model.reader.name, LONG)}
+        numbered = getattr(model.hf_model.get_decoder(), "pos_emb", None)  # Moonshine's streaming kind numbers states
+        longest = numbered.num_embeddings if isinstance(numbered, torch.nn.Embedding) else math.inf
+        return {"max_source_tokens": min(asked or USUAL.get(model.reader.name, LONG), longest)}
     needed = states_of_every_source(model)
     if asked is not None and asked < needed:
         made = f"the states that the encoder of {name}={type(model.hf_model).__name__} makes of every source"
