@@ -5,24 +5,24 @@ from . import checker
 
 @checker
 def ex_2_1(price) -> str | None:
-    """v(n) from lists of seconds: medians, divided by the median of one position."""
+    """r(n) from lists of seconds: medians, divided by the median of one position."""
     times = {1: [2.0, 2.0, 2.0, 2.0, 12.0], 5: [3.0, 3.0, 3.0, 3.0, 3.0], 9: [4.0, 4.0, 1.0, 5.0, 4.0]}
     found = dict(price({n: list(seconds) for n, seconds in times.items()}))
     if sorted(found) != [1, 5, 9]:
         return f"you return values for n = {sorted(found)}; one is wanted for each n in times: 1, 5, 9"
     close = {n: round(value, 6) for n, value in found.items()}
     if close in ({1: 4.0, 5: 3.0, 9: 3.6}, {1: 2.0, 5: 3.0, 9: 4.0}):
-        return "these are seconds; v(n) is a ratio: divide by the time of one position"
+        return "these are seconds; r(n) is a ratio: divide by the time of one position"
     if close == {1: 1.0, 5: 0.75, 9: 0.9}:
-        return "one disturbed measurement moves your mean (v(5) = 0.75 here): take the median"
+        return "one disturbed measurement moves your mean (r(5) = 0.75 here): take the median"
     if close == {1: 1.0, 5: 1.5, 9: 0.5}:
         return "the minimum trusts a single lucky measurement: take the median"
     if close == {1: 1.0, 5: round(2 / 3, 6), 9: 0.5}:
         return "the ratio is upside down: the time of n positions goes on top"
     if close == {1: 1.0, 5: 0.3, 9: round(2 / 9, 6)}:
-        return "this is the price per position: v(n) is the price of the whole pass, do not divide by n"
+        return "this is the price per position: r(n) is the price of the whole pass, do not divide by n"
     if close != {1: 1.0, 5: 1.5, 9: 2.0}:
-        return f"for medians of 2, 3 and 4 seconds v is 1, 1.5 and 2; you say {close}"
+        return f"for medians of 2, 3 and 4 seconds r is 1, 1.5 and 2; you say {close}"
     return None
 
 
