@@ -104,7 +104,7 @@ def test_what_was_recorded_for_chapter_12_is_what_it_asks_for():
     notebook = json.loads((ROOT / "notebooks" / "12_faster.ipynb").read_text(encoding="utf8"))
     source = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
     recorded = json.loads(ladder.RECORD.read_text(encoding="utf8"))
-    assert set(re.findall(r'\brecorded\["(\w+)"', source)) == set(recorded)
+    assert {name for _, name in re.findall(r"""\brecorded\[(["'])(\w+)\1""", source)} == set(recorded)
     assert [*recorded["T0"]] == [*ladder.STEPS, ladder.EXTRA]
     for name in {*recorded["counts"], *recorded["round"]}:
         assert f'"{name}"' in source and name in recorded["T0"]
