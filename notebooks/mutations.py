@@ -7,7 +7,7 @@ a cursor remembers what it was fed, as a cache does. A mutation is a subclass th
 from fractions import Fraction as F
 from functools import cache
 from itertools import accumulate, pairwise
-from math import log, prod
+from math import prod
 from random import Random
 from typing import NamedTuple
 
@@ -430,12 +430,6 @@ def chi_square(counts, law):
     n, freedom = sum(counts.values()), len(law) - 1
     statistic = sum((counts.get(x, 0) - n * float(w)) ** 2 / (n * float(w)) for x, w in law.items())
     return statistic, freedom * (1 - 2 / (9 * freedom) + 4.265 * (2 / (9 * freedom)) ** 0.5) ** 3
-
-
-def g_statistic(counts, law):
-    """2 Σ observed · ln(observed/expected), for which the limit of `chi_square` holds, too."""
-    n = sum(counts.values())
-    return 2 * sum(k * log(k / (n * float(law[x]))) for x, k in counts.items() if k)
 
 
 def chi_square_test(loop, samples=3000):
