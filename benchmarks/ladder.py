@@ -211,15 +211,8 @@ def measure(pair: sd.Pair, texts: Sequence[str], turns: int) -> Iterator[tuple[s
 
 def written(found: dict) -> str:
     """As JSON: a line for each thing."""
-
-    def short(value):
-        if isinstance(value, dict):
-            return {key: short(each) for key, each in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [short(each) for each in value]
-        return float(f"{value:.5g}") if isinstance(value, float) else value
-
-    rows = [f"{json.dumps(name)}: {json.dumps(short(each), ensure_ascii=False)}" for name, each in found.items()]
+    short = json.loads(json.dumps(found), parse_float=lambda number: float(f"{float(number):.5g}"))
+    rows = [f"{json.dumps(name)}: {json.dumps(each, ensure_ascii=False)}" for name, each in short.items()]
     return "{\n" + ",\n".join(rows) + "\n}\n"
 
 

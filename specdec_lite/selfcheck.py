@@ -49,15 +49,20 @@ def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
     return pad if once[-1] > max(10 * split[-1], 2 * torch.finfo(hf_model.dtype).eps) else None
 
 
+def made_up_states(hf_model, length: int) -> Tensor:
+    """Encoder states ``(1, length, width)`` to try a decoder on: no input is needed, and the encoder need not run."""
+    config = getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config()
+    # a generator of its own: a check must not move the caller's random state
+    states = torch.randn(1, length, config.hidden_size, generator=torch.Generator().manual_seed(0))
+    return states.to(hf_model.device, hf_model.dtype)
+
+
 class _Decoder:
-    """A decoder on encoder states drawn at random, so that no real input is needed and the encoder need not run."""
+    """A decoder on encoder states drawn at random."""
 
     def __init__(self, hf_model, start: int):
         self.hf_model, self.start = hf_model, start
-        config = getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config()
-        # a generator of its own: the check must not move the caller's random state
-        states = torch.randn(1, 4, config.hidden_size, generator=torch.Generator().manual_seed(0))
-        self.states = states.to(hf_model.device, hf_model.dtype)
+        self.states = made_up_states(hf_model, 4)
 
     @torch.inference_mode()
     def logits(self, blocks: list[list[int]]) -> Tensor:

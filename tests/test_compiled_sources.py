@@ -156,7 +156,7 @@ def test_the_buffers_of_a_whisper_are_its_window():
     made = "the states that the encoder of pair.target=WhisperForConditionalGeneration makes of every source"
     assert str(raised.value) == f"max_source_tokens={WINDOW - 1}: expected at least {WINDOW}, {made}, or None"
     for asked in (None, WINDOW, WINDOW + 9):
-        assert buffer_size("pair.target", pair.target, asked) == {"max_source_tokens": WINDOW, "whole": True}
+        assert buffer_size("target", pair.target, asked) == {"max_source_tokens": WINDOW, "whole": True}
 
 
 def test_other_buffers_have_what_is_asked_for():

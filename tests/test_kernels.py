@@ -58,6 +58,15 @@ def model(case, seed=0, dtype=torch.float32):
     return sd.Seq2Seq(made.to(dtype))
 
 
+def add_to_last_layer(stack):
+    """Its last layer hands on a little more than it computes."""
+
+    def more(module, args, out):
+        return (out[0] + 0.1, *out[1:]) if isinstance(out, tuple) else out + 0.1
+
+    getattr(stack, layers.place_of_layers(stack))[-1].register_forward_hook(more)
+
+
 def quick(model, widths=(1, 4), gammas=(), **options):
     options = {"max_new_tokens": 24, "max_source_tokens": 20, "backend": "eager", **options}
     return CompiledSeq2Seq(model, widths, gammas, **options)
@@ -103,10 +112,7 @@ def test_an_encoder_of_several_layers():
 def test_an_encoder_that_does_something_besides_is_kept(name):
     odd = model(SERVED[name])
     encoder = odd.hf_model.get_encoder()
-    last = (encoder.block if name == "t5" else encoder.layers)[-1]
-    last.register_forward_hook(
-        lambda module, args, out: (out[0] + 0.1, *out[1:]) if isinstance(out, tuple) else out + 0.1
-    )
+    add_to_last_layer(encoder)
     fast = quick(odd)
     assert fast.in_one_call and fast.encoder is encoder
 
@@ -139,13 +145,7 @@ def test_other_dtypes_keep_their_layers():
 @pytest.mark.parametrize("name", ["t5", "bart"])
 def test_a_layer_that_does_something_besides_keeps_it(name):
     odd = model(SERVED[name])
-    decoder = odd.hf_model.get_decoder()
-    last = (decoder.block if name == "t5" else decoder.layers)[-1]
-
-    def more(module, args, out):
-        return (out[0] + 0.1, *out[1:]) if isinstance(out, tuple) else out + 0.1
-
-    last.register_forward_hook(more)
+    add_to_last_layer(odd.hf_model.get_decoder())
     assert not quick(odd).in_one_call
 
 

@@ -20,7 +20,7 @@ from ..drafting.base import Block
 from ..inputs import Source
 from ..models import Seq2Seq
 from ..sampling import wide
-from ..selfcheck import TOLERANCE
+from ..selfcheck import TOLERANCE, made_up_states
 from ..verification import TokenRule
 from .layers import Buffers, close, quick_encoder, with_one_call
 from .narrow import narrow_twin
@@ -241,9 +241,9 @@ class CompiledSeq2Seq(Seq2Seq):
     def warm_up(self) -> float:
         """Compile every call, and return the seconds it took."""
         began = time.perf_counter()
-        cursor = self.cursor()
+        cursor, source = self.cursor(), read_already(self.hf_model, self.trial_sources[-1])
         for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
-            cursor.start(read_already(self.hf_model, self.trial_sources[-1]))
+            cursor.start(source)
             for n in self.checks:
                 cursor.rollback(0)
                 cursor.extend([self.start_token] * n)
@@ -331,13 +331,6 @@ class StaticDecoder(CachedDecoder):
 
     def crop(self, length: int) -> None:
         """Nothing to do: the next call overwrites what lies behind `length`."""
-
-
-def made_up_states(hf_model, length: int) -> Tensor:
-    """Encoder states ``(1, length, width)`` to try a decoder on: no input is needed, and the encoder need not run."""
-    config = getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config()
-    states = torch.randn(1, length, config.hidden_size, generator=torch.Generator().manual_seed(0))
-    return states.to(hf_model.device, hf_model.dtype)
 
 
 def read_already(hf_model, states: Tensor) -> EncodedSource:

@@ -83,7 +83,7 @@ def compile_pair(
         raise ValueError(f"draft_weights={draft_weights!r}: expected None, {' or '.join(map(repr, ROUNDED))}")
     check_can_compile(pair, backend)
     check_models(pair)
-    sizes = [buffer_size(f"pair.{role}", model, max_source_tokens) for role, model in zip(("target", "draft"), pair)]
+    sizes = [buffer_size(role, model, max_source_tokens) for role, model in zip(("target", "draft"), pair)]
     options = {"max_new_tokens": max_new_tokens, "backend": backend}
     with named("pair.target", pair.target):
         target = CompiledSeq2Seq(pair.target, {1, *(gamma + 1 for gamma in gammas)}, **options, **sizes[0])
@@ -118,8 +118,12 @@ def check_models(pair: Pair) -> None:
         raise ValueError(f"pair.draft is on {pair.draft.device}: expected the target's device, {pair.target.device}")
     for role, model in zip(("target", "draft"), pair):
         for found, expected in unserved(model):
-            name = type(model.hf_model).__name__
-            raise ValueError(f"pair.{role}={name} has {found}: compile_pair expects {expected}; {AS_IT_IS}")
+            raise refusal(role, model, found, expected)
+
+
+def refusal(role: str, model: Seq2Seq, found: str, expected: str) -> ValueError:
+    name = type(model.hf_model).__name__
+    return ValueError(f"pair.{role}={name} has {found}: compile_pair expects {expected}; {AS_IT_IS}")
 
 
 def unserved(model: Seq2Seq) -> Iterator[tuple[str, str]]:
@@ -133,9 +137,6 @@ def unserved(model: Seq2Seq) -> Iterator[tuple[str, str]]:
         yield f"layers of {windows[0]}", "full attention"
     if model.split_after is not None:
         yield f"positions that leave out its pad token ({model.split_after})", "positions that count every token"
-    if not obeys_mask(model) and states_of_every_source(model) is None:
-        expected = "a mask over its encoder's states, or sources of one size"
-        yield "a decoder that cannot be told where a source ends", expected
 
 
 @torch.inference_mode()
@@ -173,15 +174,18 @@ def states_of_every_source(model: Seq2Seq) -> int | None:
     return None
 
 
-def buffer_size(name: str, model: Seq2Seq, asked: int | None) -> dict:
-    """What a `CompiledSeq2Seq` is told of its sources."""
+def buffer_size(role: str, model: Seq2Seq, asked: int | None) -> dict:
+    """What a `CompiledSeq2Seq` is told of its sources; or a ValueError, if nothing can be told."""
     if obeys_mask(model):
         numbered = getattr(model.hf_model.get_decoder(), "pos_emb", None)  # Moonshine's streaming kind numbers states
         longest = numbered.num_embeddings if isinstance(numbered, torch.nn.Embedding) else math.inf
         return {"max_source_tokens": min(asked or USUAL.get(model.reader.name, LONG), longest)}
     needed = states_of_every_source(model)
+    if needed is None:
+        expected = "a mask over its encoder's states, or sources of one size"
+        raise refusal(role, model, "a decoder that cannot be told where a source ends", expected)
     if asked is not None and asked < needed:
-        made = f"the states that the encoder of {name}={type(model.hf_model).__name__} makes of every source"
+        made = f"the states that the encoder of pair.{role}={type(model.hf_model).__name__} makes of every source"
         raise ValueError(f"max_source_tokens={asked}: expected at least {needed}, {made}, or None")
     return {"max_source_tokens": needed, "whole": True}
 

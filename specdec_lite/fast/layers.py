@@ -98,9 +98,14 @@ class Buffers(NamedTuple):
     source_values: Tensor | None = None
 
 
+def place_of_layers(stack: nn.Module) -> str:
+    return "block" if hasattr(stack, "block") else "layers"
+
+
 def parts(stack: nn.Module) -> list[Parts]:
     """The layers of an encoder or a decoder; none if they are built otherwise, or of sizes that no vector fits."""
-    kind, name = (like_t5, "block") if hasattr(stack, "block") else (like_bart, "layers")
+    name = place_of_layers(stack)
+    kind = like_t5 if name == "block" else like_bart
     try:
         layers = [kind(layer, stack.config) for layer in getattr(stack, name)]
         sizes = len(layers[0].norms[0].weight), rows(layers[0].products[4][0]), layers[0].heads[1]
@@ -164,7 +169,7 @@ def with_one_call(
         tensors = gathered(layers, buffers)
         for norm_first in (True, False):
             stack, twin = LayerStack(layers, tensors, start, mask, norm_first), with_shared_weights(model)
-            setattr(where(twin), "block" if hasattr(where(twin), "block") else "layers", nn.ModuleList([stack]))
+            setattr(where(twin), place_of_layers(where(twin)), nn.ModuleList([stack]))
             yield twin, stack
 
 
