@@ -1,8 +1,7 @@
 """Speculative decoding for encoder-decoder transformers: the finalised code of the book."""
 
-from importlib.metadata import version as _version
-
 from . import explore
+from .about import __version__, versions
 from .adjustment import Adjustment
 from .audit import run_checks
 from .block import BlockRule
@@ -55,10 +54,3 @@ from .theory import (
     walltime_factor,
 )
 from .verification import TokenRule, Verifier, overlap, residual
-
-__version__ = _version("specdec-lite")
-
-
-def versions() -> dict[str, str]:
-    """The versions that results depend on."""
-    return {name: _version(name) for name in ("specdec-lite", "torch", "transformers", "numpy")}

@@ -57,7 +57,8 @@ def memory_budget(
     """The memory that a call of one of the loops needs, by the shapes of the models alone.
 
     Left out is what a pass needs on the way and gives back (activations): little for a few tokens, but much for an
-    encoder that reads a long source. So are torch itself and the room that its allocator keeps.
+    encoder that reads a long source. So are torch itself, the room that its allocator keeps, and on a GPU the workspace
+    of its library for products, some 30 MB.
 
     Parameters
     ----------

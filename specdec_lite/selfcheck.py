@@ -52,8 +52,10 @@ def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
 def made_up_states(hf_model, length: int) -> Tensor:
     """Encoder states ``(1, length, width)`` to try a decoder on: no input is needed, and the encoder need not run."""
     config = getattr(hf_model.get_encoder(), "config", hf_model.config).get_text_config()
-    # a generator of its own: a check must not move the caller's random state
-    states = torch.randn(1, length, config.hidden_size, generator=torch.Generator().manual_seed(0))
+    # a generator of its own: a check must not move the caller's random state; on the processor, wherever that puts
+    # its tensors (`with torch.device("cuda")`)
+    numbers = torch.Generator("cpu").manual_seed(0)
+    states = torch.randn(1, length, config.hidden_size, generator=numbers, device="cpu")
     return states.to(hf_model.device, hf_model.dtype)
 
 

@@ -13,6 +13,8 @@ from torch.utils._pytree import tree_leaves
 import specdec_lite as sd
 import tiny
 from specdec_lite.fast import CompiledSeq2Seq, buffers
+from specdec_lite.fast.padded import PaddedEncoder, padded_encoder
+from specdec_lite.selfcheck import made_up_states
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
@@ -103,6 +105,51 @@ def test_the_encoder_is_the_models_own_where_there_are_no_operators(device, monk
     monkeypatch.setattr("specdec_lite.fast.layers.serves", lambda weight: False)
     for model in compiled_on(device):
         assert model.encoder is model.hf_model.get_encoder() and not model.in_one_call
+
+
+@devices
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@torch.inference_mode()
+def test_a_padded_encoder_says_of_a_source_what_the_encoder_says(family, device):
+    encoder = pair_on(device, family).target.hf_model.get_encoder()
+    calls = []
+
+    def counted(call):
+        return lambda *inputs: calls.append([each.shape for each in inputs]) or call(*inputs)
+
+    quick = padded_encoder(encoder, 16, counted)
+    assert isinstance(quick, PaddedEncoder)
+    for length in (1, 5, 16, 17):
+        ids = torch.arange(3, 3 + length, device=device)[None] % 20
+        hidden = torch.ones_like(ids)
+        hidden[:, length // 2 + 1 :] = 0
+        for mask in (None, hidden):
+            given = {"input_ids": ids} if mask is None else {"input_ids": ids, "attention_mask": mask}
+            shown = slice(None) if mask is None else slice(0, length // 2 + 1)  # what is said of the rest is not read
+            found, expected = (each(**given).last_hidden_state[:, shown] for each in (quick, encoder))
+            assert found.shape == expected.shape and (found - expected).abs().max() < 1e-9
+    assert {shape for shapes in calls for shape in shapes} == {(1, 16)}  # 17 went to the encoder itself
+
+
+def test_an_encoder_that_looks_at_its_padding_is_not_padded():
+    encoder = pair_on("cpu").target.hf_model.get_encoder()
+
+    def deaf(call):
+        return lambda ids, mask: call(ids, torch.ones_like(mask))
+
+    assert padded_encoder(encoder, 16, deaf) is encoder
+
+
+@on_a_gpu
+def test_an_encoder_is_compiled_on_a_gpu():
+    assert all(isinstance(model.encoder, PaddedEncoder) for model in compiled_on("cuda"))
+
+
+def test_a_model_is_checked_wherever_torch_puts_its_tensors():
+    model = pair_on("cpu").target.hf_model
+    with torch.device("meta"):
+        states = made_up_states(model, 4)
+    assert torch.equal(states, made_up_states(model, 4))
 
 
 class OneDevice(TorchDispatchMode):

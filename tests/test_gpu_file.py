@@ -25,7 +25,6 @@ def test_a_pair_has_a_table_of_all_ways_and_its_costs(small, tmp_path):
     gpu.work("t5-tiny-tiny", keep, QUICK)
     found = json.loads(keep.file.read_text(encoding="utf8"))
     assert "error" not in found and found["parameters"]["target"] > 1e6
-    assert len(found["eager alone, T = 0"]) == 4
     ways = {row["way"]: row for row in found["all, T = 0"]}
     assert {"plain, eager", "speculative, eager", "plain, compiled", "speculative, compiled"} < {*ways}
     assert all(row["ms_per_token"] > 0 and row["same"] <= row["texts"] == 2 for row in ways.values())
@@ -43,7 +42,18 @@ def test_what_cannot_be_compiled_says_why_and_keeps_the_rest(small, tmp_path, mo
     monkeypatch.setattr(gpu.bench, "on_fast_path", broken)
     keep = gpu.Pages(tmp_path / "part.json")
     gpu.work("t5-tiny-tiny", keep, QUICK)
-    assert "no Triton" in keep.content["error"] and len(keep.content["eager alone, T = 0"]) == 4
+    assert "no Triton" in keep.content["error"] and len(keep.content["all, T = 0"]) == 4
+
+
+def test_the_papers_shapes_are_timed_as_they_are_and_compiled(tmp_path):
+    keep = gpu.Pages(tmp_path / "part.json")
+    gpu.work("paper", keep, QUICK)
+    found = json.loads(keep.file.read_text(encoding="utf8"))
+    assert {*found["eager, ms"]["tiny"]} == {*map(str, gpu.paper_shapes.WIDTHS)}
+    assert {*found["compiled, ms"]["tiny"]} == {"1", "8"}
+    layers, width, inner = 2, 64, 128  # a step: three of four products of both attentions, gated feed-forward, the head
+    own, cross, dense = 4 * width * 128, 2 * width * 128, 3 * width * inner
+    assert found["weights of a step"]["tiny"] == layers * (own + cross + dense) + 32128 * width
 
 
 PART = """
@@ -83,7 +93,7 @@ def test_the_command_works_as_it_is_without_an_installation(tmp_path):
     assert done.returncode == 0, done.stderr
     content = json.loads(out.read_text(encoding="utf8"))
     assert {"processor", "torch", "transformers", "device"} <= {*content["machine"]} and content["finished"]
-    assert len(content["parts"]["t5gemma-tiny-tiny"]["eager alone, T = 0"]) == 4
+    assert len(content["parts"]["t5gemma-tiny-tiny"]["eager, T = 0"]) == 4
     assert "KeyError: 'such'" in content["parts"]["t5-no-such"]["error"]
     assert "plain, eager" in done.stdout and f"{out}: " in done.stdout
 

@@ -298,6 +298,9 @@ def test_a_wrong_question_about_memory_is_refused(t5_pair, change, error, said):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 def test_the_budget_is_within_five_percent_of_what_a_gpu_allocates():
+    square = torch.ones(64, 64, device="cuda")
+    square = square @ square  # a library's workspace is made for the first product, and kept
+    before = torch.cuda.memory_allocated()
     shape = {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "d_kv": 64}
     config = T5Config(vocab_size=32128, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, **shape)
     target, draft = (sd.Seq2Seq(T5ForConditionalGeneration(config).cuda()) for _ in range(2))
@@ -306,4 +309,4 @@ def test_the_budget_is_within_five_percent_of_what_a_gpu_allocates():
     torch.cuda.reset_peak_memory_stats()
     sources = [[5 + i] * LONG for i in range(8)]
     sd.speculative_generate(target, draft, sources, gamma=GAMMA, max_new_tokens=NEW, seed=0)
-    assert 0.95 <= torch.cuda.max_memory_allocated() / budget_of([target, draft], 8).total <= 1.05
+    assert 0.95 <= (torch.cuda.max_memory_allocated() - before) / budget_of([target, draft], 8).total <= 1.05

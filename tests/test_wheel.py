@@ -46,3 +46,20 @@ def test_the_command_line_works_from_the_wheel_alone(wheel, tmp_path):
     assert Path(place) == site / "specdec_lite" / "__init__.py"
     assert "Bahnhof" in printed[0] and printed[-1].startswith("alpha ")
     assert not list(empty.iterdir())
+
+
+def test_a_clone_works_where_it_is_not_installed():
+    """As on a machine on which nothing can be installed: benchmarks/gpu.py needs torch and transformers alone."""
+    code = """
+import importlib.metadata as metadata
+known = metadata.version
+def version(name):
+    if name == "specdec-lite":
+        raise metadata.PackageNotFoundError(name)
+    return known(name)
+metadata.version = version
+import specdec_lite as sd
+print(sd.versions()["specdec-lite"], sd.versions()["torch"])
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split()[:2] == ["not", "installed"] and len(said.split()) == 3

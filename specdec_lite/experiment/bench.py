@@ -9,12 +9,12 @@ import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import transformers
 
+from ..about import __version__
 from ..costs import measure_costs
 from ..generation import autoregressive_generate, speculative_generate
 from ..metrics import js_between_samples, js_noise_floor, paired_bootstrap
@@ -84,7 +84,7 @@ class Bench:
             **self.divergence(base, spec),
             "identical": sum(a.token_ids == b.token_ids for a, b in zip(base, spec, strict=True)),
             "peak_memory_mb": peak_memory_mb(self.pair.target), "threads": torch.get_num_threads(),
-            "specdec_lite": version("specdec-lite"), "torch": torch.__version__,
+            "specdec_lite": __version__, "torch": torch.__version__,
             "transformers": transformers.__version__,
         }  # fmt: skip
 

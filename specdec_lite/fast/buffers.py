@@ -24,6 +24,7 @@ from ..selfcheck import TOLERANCE, made_up_states
 from ..verification import TokenRule
 from .layers import Buffers, close, quick_encoder, with_one_call
 from .narrow import narrow_twin
+from .padded import padded_encoder
 from .rounds import CompiledChecker, CompiledDraft, Given, adjusted
 
 
@@ -61,7 +62,7 @@ class CompiledSeq2Seq(Seq2Seq):
         backend="inductor",
     ):
         self.__dict__.update(model.__dict__)  # the same tokenizer and rules
-        self.passes, self.whole = self.hf_model, whole
+        self.passes, self.whole, self.backend = self.hf_model, whole, backend
         self.cursor_kind, self.checker_kind, self.proposer_kind = StaticDecoder, CompiledChecker, CompiledDraft
         self.lent = SimpleNamespace(to=None)  # shared with copies of this model, as the buffers are
         # A call that is wider than what it is fed writes behind the last token, so there must be room.
@@ -111,8 +112,12 @@ class CompiledSeq2Seq(Seq2Seq):
     @cached_property
     def encoder(self) -> torch.nn.Module:
         """What reads a source; a draft that shares its target's encoder never asks."""
-        encoder = self.hf_model.get_encoder()
-        return quick_encoder(encoder, self.mask.shape[1]) if self.reader.name == "input_ids" else encoder
+        encoder, longest = self.hf_model.get_encoder(), self.mask.shape[1]
+        if self.reader.name != "input_ids":
+            return encoder
+        if self.device.type == "cuda":
+            return padded_encoder(encoder, longest, partial(compiled, backend=self.backend, device=self.device))
+        return quick_encoder(encoder, longest)
 
     def step(self, token_ids: Tensor, cache: EncoderDecoderCache | None = None) -> Tensor:
         """One pass over ``(1, n)`` tokens to ``(1, n, vocab)``, behind those that the cache holds."""
@@ -241,6 +246,8 @@ class CompiledSeq2Seq(Seq2Seq):
     def warm_up(self) -> float:
         """Compile every call, and return the seconds it took."""
         began = time.perf_counter()
+        if self.device.type == "cuda":
+            self.encoder.eval()  # made, and compiled, when it is first asked for
         cursor, source = self.cursor(), read_already(self.hf_model, self.trial_sources[-1])
         for _ in range(3):  # with CUDA graphs the second call records, and the third is the first to replay
             cursor.start(source)
