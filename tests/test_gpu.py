@@ -47,9 +47,16 @@ def texts(pair: sd.Pair, gamma: int, sources: list, **options) -> list:
     return [(run.token_ids, [r.n_accepted for r in run.rounds]) for run in runs]
 
 
-@devices
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("verification", ["token", "block", "coupled"])
+def devices_of(*cases, by_default):
+    """All of the cases on a GPU; on a CPU, which then writes what it writes, only a few by default."""
+    here = [pytest.param(*case, "cpu", marks=() if case in by_default else pytest.mark.long) for case in cases]
+    return here + [pytest.param(*case, "cuda", marks=on_a_gpu) for case in cases]
+
+
+RULES = [(family, rule) for family in tiny.FAMILIES for rule in ("token", "block", "coupled")]
+
+
+@pytest.mark.parametrize(("family", "verification", "device"), devices_of(*RULES, by_default=RULES[:3]))
 def test_a_gpu_writes_what_a_processor_writes(family, verification, device):
     here, there = pair_on("cpu", family), pair_on(device, family)
     for temperature in (0.0, 1.0):
@@ -64,8 +71,10 @@ def test_a_gpu_writes_what_a_processor_writes(family, verification, device):
     assert [run.token_ids for run in many[0]] == [run.token_ids for run in many[1]]
 
 
-@devices
-@pytest.mark.parametrize("options", [{"temperature": 0.0}, {}, {"top_k": 5}, {"verification": "block"}], ids=str)
+WAYS = [({"temperature": 0.0},), ({},), ({"top_k": 5},), ({"verification": "block"},)]
+
+
+@pytest.mark.parametrize(("options", "device"), devices_of(*WAYS, by_default=WAYS[1:2]), ids=str)
 def test_compiled_calls_write_what_a_processor_writes(options, device):
     here, there, sources = compiled_on("cpu"), compiled_on(device), tiny.sources(6)
     for gamma in (0, 1, 2, 3):  # 2 is a part of the block of 3; 1 goes step by step
