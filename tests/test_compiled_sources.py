@@ -11,7 +11,6 @@ from families import FAMILIES
 from specdec_lite.fast import has_compiler
 from specdec_lite.fast.buffers import CompiledSeq2Seq
 from specdec_lite.fast.compile import buffer_size, obeys_mask, states_of_every_source
-from specdec_lite.fast.kernels import has_kernels
 from test_compiled import CountingBackend, not_traced
 
 # Those that run by default, and those that take long
@@ -117,7 +116,7 @@ def assert_same_logits(slow, quick, source):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.std().item())
 
 
-@pytest.mark.skipif(not has_kernels(), reason="needs a C++ compiler")
+@pytest.mark.usefixtures("kernels")
 def test_whispers_decoder_runs_in_one_call_and_its_encoder_stays():
     slow = large_whisper()
     quick = buffers(slow, max_source_tokens=20, whole=True)

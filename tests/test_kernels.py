@@ -16,7 +16,7 @@ from specdec_lite.fast import kernels, layers
 from specdec_lite.fast.buffers import CompiledSeq2Seq
 from specdec_lite.fast.kernels import has_kernels, pack
 
-needed = pytest.mark.skipif(not has_kernels(), reason="needs a C++ compiler")
+needed = pytest.mark.usefixtures("kernels")
 IDS = {"vocab_size": 50, "pad_token_id": 0, "eos_token_id": 1}
 T5 = {**IDS, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 3, "num_heads": 2, "decoder_start_token_id": 0}
 BART = {
