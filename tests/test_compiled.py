@@ -96,8 +96,9 @@ def test_every_rule_works_on_compiled_steps():
 
 @families
 def test_same_law(family):
-    pair, quick, source = served_by_law(family)
-    ours = Case(*quick, [source], sd.SamplingRule(1.0), 3, gamma=2).law()
+    with nullcontext() if family == "t5" else not_traced():
+        pair, quick, source = served_by_law(family)
+        ours = Case(*quick, [source], sd.SamplingRule(1.0), 3, gamma=2).law()
     assert distance(ours, joint(target_law(pair.target, source, sd.SamplingRule(1.0), 3))) < 1e-12
 
 
@@ -189,9 +190,10 @@ class ByIntervals:
 
 @families
 def test_the_law_of_whole_calls(family):
-    (pair, quick, source), temperature = served_by_law(family), 0.8
-    with counted_calls(quick) as calls:
-        ours = ByIntervals(pair, quick, source, temperature, gamma=2, length=4).law()
+    with nullcontext() if family == "t5" else not_traced():
+        (pair, quick, source), temperature = served_by_law(family), 0.8
+        with counted_calls(quick) as calls:
+            ours = ByIntervals(pair, quick, source, temperature, gamma=2, length=4).law()
     assert calls["block"] > 100 and calls["check"] > 100
     assert distance(ours, joint(target_law(pair.target, source, sd.SamplingRule(temperature), 4))) < 1e-12
 
@@ -601,7 +603,7 @@ def test_buffers_serve_one_generation_at_a_time():
 
 
 def test_target_may_draft_for_itself():
-    pair = tiny.tiny_pair()
-    twins = fast(sd.Pair(pair.target, pair.target, "twins"), gammas=1)
+    alone = tiny.tiny_pair().draft  # of one layer, which is traced sooner
+    twins = fast(sd.Pair(alone, alone, "twins"), gammas=1)
     out = sd.speculative_generate(*twins, [5, 6, 7], gamma=1, max_new_tokens=20, temperature=0.0)
     assert out.alpha == 1.0

@@ -10,6 +10,7 @@ import pytest
 
 import gpu
 import tiny
+from test_compiled import not_traced
 
 QUICK = argparse.Namespace(device="cpu", prompts=2, max_new_tokens=6, quick=True)
 
@@ -20,6 +21,7 @@ def small(monkeypatch):
     monkeypatch.setattr(gpu.bench, "sources", lambda pair, n: (tiny.sources(n), tiny.sources(1, seed=1)))
 
 
+@not_traced()
 def test_a_pair_has_a_table_of_all_ways_and_its_costs(small, tmp_path):
     keep = gpu.Pages(tmp_path / "part.json")
     gpu.work("t5-tiny-tiny", keep, QUICK)

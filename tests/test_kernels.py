@@ -169,7 +169,7 @@ def pair_of(name):
 
 
 @needed
-@pytest.mark.parametrize("name", ["t5", "bart", "marian"])
+@pytest.mark.parametrize("name", ["t5", "bart", pytest.param("marian", marks=pytest.mark.long)])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_same_tokens(name, temperature):
     pair, fast = pair_of(name)
