@@ -20,6 +20,15 @@ def pair(request):
 
 
 @pytest.fixture(scope="session")
+def kernels():
+    """Builds the operators when the first test needs them: not while tests are collected, once for every worker."""
+    from specdec_lite.fast.kernels import has_kernels
+
+    if not has_kernels():
+        pytest.skip("needs a C++ compiler")
+
+
+@pytest.fixture(scope="session")
 def t5_pair():
     return tiny.tiny_pair("t5")
 
@@ -40,7 +49,11 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the tests that take long, too")
 
 
+FIRST = ("test_pocket_pair.py",)  # few tests that take long: started late, they would be waited for
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: item.path.name not in FIRST)
     if config.getoption("--long"):
         return
     kept, dropped = [], []

@@ -10,6 +10,7 @@ from transformers import T5ForConditionalGeneration
 import bench
 import specdec_lite as sd
 import tiny
+from test_compiled import not_traced
 
 
 @pytest.fixture
@@ -85,6 +86,7 @@ def test_what_passes_outside_the_forward_passes(pair):
     assert pair.target.cursor_kind is sd.CachedDecoder
 
 
+@not_traced()
 def test_compiled_steps_are_forward_passes(pair):
     options = {"max_new_tokens": 6, "max_source_tokens": 16, "progress": False}
     quick = sd.compile_pair(pair, gammas=4, backend=lambda graph, inputs: graph.forward, **options)

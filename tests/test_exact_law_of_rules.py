@@ -70,7 +70,7 @@ def lenient_law(pair, source, setting, gamma, length, lenience):
 
 @families
 @settings
-@pytest.mark.parametrize(("gamma", "length"), [(1, 4), (2, 4), (3, 4), (4, 5)])
+@pytest.mark.parametrize(("gamma", "length"), [(1, 4), pytest.param(2, 4, marks=pytest.mark.long), (3, 4), (4, 5)])
 def test_law_of_block_verification_is_the_targets(family, setting, gamma, length):
     pair = pair_of(family, setting)
     right = case(pair, setting, gamma, length)

@@ -20,8 +20,8 @@ from specdec_lite.experiment import COLUMNS, KEY, Bench, Job, Worker
 
 GAMMAS, TEMPERATURES = (0, 2, 3), (0.0, 1.0)
 OPTIONS = {
-    "gammas": GAMMAS, "temperatures": TEMPERATURES, "prompts": tiny.sources(4, seed=1),
-    "measure_prompts": tiny.sources(2, seed=2), "max_new_tokens": 8, "progress": False,
+    "gammas": GAMMAS, "temperatures": TEMPERATURES, "prompts": tiny.sources(2, seed=1),
+    "measure_prompts": tiny.sources(1, seed=2), "max_new_tokens": 6, "progress": False,
 }  # fmt: skip
 # What depends on the clock or on the process; every other column must not.
 OF_THE_WORKER = [

@@ -4,6 +4,7 @@
 """
 
 import functools
+from unittest import mock
 
 import pytest
 import torch
@@ -29,10 +30,12 @@ def pair_on(device: str, family: str = "t5") -> sd.Pair:
 
 @functools.cache
 def compiled_on(device: str) -> sd.Pair:
-    """Compiled for real on a GPU; on a CPU that has tests of its own, and here the graphs run as they are."""
-    backend = "inductor" if device == "cuda" else lambda graph, inputs: graph.forward
+    """Compiled for real on a GPU; on a CPU that has tests of its own, and here the calls run as they are."""
     how = {"max_new_tokens": LENGTH, "max_source_tokens": 16, "draft_weights": "bfloat16", "progress": False}
-    return sd.compile_pair(pair_on(device), gammas=3, backend=backend, **how)
+    if device == "cuda":
+        return sd.compile_pair(pair_on(device), gammas=3, **how)
+    with mock.patch("torch.compile", lambda call, **_: call):
+        return sd.compile_pair(pair_on(device), gammas=3, backend="eager", **how)
 
 
 def texts(pair: sd.Pair, gamma: int, sources: list, **options) -> list:
@@ -46,9 +49,16 @@ def texts(pair: sd.Pair, gamma: int, sources: list, **options) -> list:
     return [(run.token_ids, [r.n_accepted for r in run.rounds]) for run in runs]
 
 
-@devices
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("verification", ["token", "block", "coupled"])
+def devices_of(*cases, by_default):
+    """All of the cases on a GPU; on a CPU, which then writes what it writes, only a few by default."""
+    here = [pytest.param(*case, "cpu", marks=() if case in by_default else pytest.mark.long) for case in cases]
+    return here + [pytest.param(*case, "cuda", marks=on_a_gpu) for case in cases]
+
+
+RULES = [(family, rule) for family in tiny.FAMILIES for rule in ("token", "block", "coupled")]
+
+
+@pytest.mark.parametrize(("family", "verification", "device"), devices_of(*RULES, by_default=RULES[:3]))
 def test_a_gpu_writes_what_a_processor_writes(family, verification, device):
     here, there = pair_on("cpu", family), pair_on(device, family)
     for temperature in (0.0, 1.0):
@@ -63,8 +73,10 @@ def test_a_gpu_writes_what_a_processor_writes(family, verification, device):
     assert [run.token_ids for run in many[0]] == [run.token_ids for run in many[1]]
 
 
-@devices
-@pytest.mark.parametrize("options", [{"temperature": 0.0}, {}, {"top_k": 5}, {"verification": "block"}], ids=str)
+WAYS = [({"temperature": 0.0},), ({},), ({"top_k": 5},), ({"verification": "block"},)]
+
+
+@pytest.mark.parametrize(("options", "device"), devices_of(*WAYS, by_default=WAYS[1:2]), ids=str)
 def test_compiled_calls_write_what_a_processor_writes(options, device):
     here, there, sources = compiled_on("cpu"), compiled_on(device), tiny.sources(6)
     for gamma in (0, 1, 2, 3):  # 2 is a part of the block of 3; 1 goes step by step

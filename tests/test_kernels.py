@@ -2,6 +2,7 @@
 
 import gc
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from specdec_lite.fast import kernels, layers
 from specdec_lite.fast.buffers import CompiledSeq2Seq
 from specdec_lite.fast.kernels import has_kernels, pack
 
-needed = pytest.mark.skipif(not has_kernels(), reason="needs a C++ compiler")
+needed = pytest.mark.usefixtures("kernels")
 IDS = {"vocab_size": 50, "pad_token_id": 0, "eos_token_id": 1}
 T5 = {**IDS, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 3, "num_heads": 2, "decoder_start_token_id": 0}
 BART = {
@@ -159,20 +160,19 @@ def test_rounded_weights_are_those_that_are_read(name, rounded):
     assert packed == {rounded or torch.float32}
 
 
+@cache
+def pair_of(name):
+    """A pair, and the same with compiled calls: traced once for all temperatures."""
+    pair = sd.Pair(model(SERVED[name]), model(SERVED[name], seed=1), name)
+    how = {"max_new_tokens": 20, "max_source_tokens": 20, "backend": "eager", "draft_weights": "bfloat16"}
+    return pair, sd.compile_pair(pair, gammas=3, progress=False, **how)
+
+
 @needed
-@pytest.mark.parametrize("name", ["t5", "bart", "marian"])
+@pytest.mark.parametrize("name", ["t5", "bart", pytest.param("marian", marks=pytest.mark.long)])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_same_tokens(name, temperature):
-    pair = sd.Pair(model(SERVED[name]), model(SERVED[name], seed=1), name)
-    fast = sd.compile_pair(
-        pair,
-        gammas=3,
-        max_new_tokens=20,
-        max_source_tokens=20,
-        backend="eager",
-        draft_weights="bfloat16",
-        progress=False,
-    )
+    pair, fast = pair_of(name)
     assert fast.target.in_one_call and fast.draft.in_one_call
     for seed, source in enumerate(tiny.sources(6, vocab=50)):
         options = {"max_new_tokens": 20, "temperature": temperature, "seed": seed}

@@ -14,6 +14,7 @@ import measure
 import specdec_lite as sd
 import tiny
 from specdec_lite import measured
+from test_compiled import not_traced
 
 ROOT = Path(__file__).parents[1]
 MACHINE = {
@@ -91,6 +92,7 @@ def paragraphs(monkeypatch):
     return {"measure": tiny.sources(2, seed=1), "sweep": tiny.sources(2)}
 
 
+@not_traced()
 def test_a_session_has_every_number_of_the_table(on_file, paragraphs, monkeypatch):
     quick = sd.compile_pair
     monkeypatch.setattr(

@@ -10,7 +10,7 @@ import tiny
 from parity import differences, hugging_face, plain, speculative
 
 SOURCES, LENGTH = tiny.sources(24, seed=5), 16
-GAMMAS = (1, 2, 4, 7, 12)
+GAMMAS = 1, 4, 12, *(pytest.param(gamma, marks=pytest.mark.long) for gamma in (2, 7))
 
 # What a checkpoint may force or forbid, and what an output must then look like.
 CONSTRAINTS = {
