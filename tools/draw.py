@@ -747,13 +747,14 @@ def block() -> Drawing:
     d = Drawing(
         "block",
         452,
-        f"How often both guesses stay: what is drafted, times the last weight. The block rule keeps all of {names[gained]}, "
-        f"where the token rule keeps half. At {names[lost]} the cap cuts the first weight, and that costs a ninth.",
-        f"The block rule keeps both guesses in {ninths(sum(kept))} of all cases, the token rule in {ninths(sum(alone))}. "
-        f"A bar for each of four drafts. Amber lines are how often it is drafted ({listed(drafted)}), grey frames how often "
-        f"the target would write it ({listed(wanted)}). Green is how often both guesses are kept ({listed(kept)}): "
-        f"the block rule keeps {ninths(kept[gained] - alone[gained])} more of {names[gained]}, and the cap cuts "
-        f"{ninths(most[lost] - kept[lost])} off {names[lost]}.",
+        "How often both guesses stay: what is drafted, times the last weight. The block rule keeps all of "
+        f"{names[gained]}, where the token rule keeps half. At {names[lost]} the cap cuts the first weight, and that "
+        "costs a ninth.",
+        f"The block rule keeps both guesses in {ninths(sum(kept))} of all cases, the token rule in "
+        f"{ninths(sum(alone))}. A bar for each of four drafts. Amber lines are how often it is drafted "
+        f"({listed(drafted)}), grey frames how often the target would write it ({listed(wanted)}). Green is how often "
+        f"both guesses are kept ({listed(kept)}): the block rule keeps {ninths(kept[gained] - alone[gained])} more of "
+        f"{names[gained]}, and the cap cuts {ninths(most[lost] - kept[lost])} off {names[lost]}.",
     )
     base, unit, wide, step = 300, 54, 86, 112
     d.path(along((LEFT, 22), (LEFT + 34, 22)), "draft-edge thick")
@@ -761,7 +762,7 @@ def block() -> Drawing:
     d.rect(150, 12, 34, 20, "bare target-edge thick")
     d.text(194, 28, "wanted by the target", "small")
     d.path(along((92, 56), (92, base), (RIGHT, base)))
-    for tick in range(0, 5):
+    for tick in range(5):
         d.path(along((86, base - unit * tick), (92, base - unit * tick)))
         d.text(78, base - unit * tick + 6, f"{tick}/9", "small soft end")
     for i, name in enumerate(names):
