@@ -5,7 +5,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
@@ -193,6 +193,16 @@ def test_the_trees_ends_add_up_to_one_and_to_p_by_their_first_word():
     assert list(sums.values()) == draw.P
     assert sum(p > q for p, q in zip(draw.P, draw.Q)) == 2  # a residual with two words
     assert sum(draw.P) == sum(draw.Q) == 1
+
+
+def test_the_block_rule_drawn_is_the_packages():
+    p, q = (torch.tensor([float(pair[i]) for pair in draw.PAIR.values()]).double() for i in (0, 1))
+    rows = torch.stack([p] * 3), torch.stack([q, q, 0 * q])
+    for draft in product(range(2), repeat=2):
+        drawn = [float(after) for _, after in draw.weights("".join("AB"[x] for x in draft))]
+        found = sd.BlockRule().weights(*rows, torch.tensor(draft))
+        assert torch.allclose(found[1:], torch.tensor(drawn).double())
+        assert float(sd.BlockRule().heads(*rows, torch.tensor(draft))[-1]) == pytest.approx(drawn[-1])  # both are kept
 
 
 def test_the_rounds_drawn_are_the_pocket_pairs():

@@ -10,7 +10,7 @@ import argparse
 import math
 from fractions import Fraction
 from html import escape
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 
 from specdec_lite import recorded
@@ -38,6 +38,9 @@ BILL = {"tokens": 39, "drafted": [4] * 9, "c": round(float(recorded("c")), 2), "
 TOKENS = ["und", "aber", "oder"]
 P = [Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)]
 Q = [Fraction(1, 6), Fraction(5, 6), Fraction(0)]
+
+# Chapter 8's toy: two tokens, the same p and q at both places of a draft of two.
+PAIR = {"A": (Fraction(1, 3), Fraction(2, 3)), "B": (Fraction(2, 3), Fraction(1, 3))}  # p, q
 
 # A batch after a round: how many guesses each row kept, and what the target added (None: a kept EOS ended the row).
 BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual"), "C": (2, None)}}
@@ -716,6 +719,79 @@ def overlap() -> Drawing:
     return d
 
 
+def weights(draft: str) -> list[tuple[Fraction, Fraction]]:
+    """The block rule's weight after each guess: before the cap, and after it."""
+    found, w = [], Fraction(1)
+    for word in draft:
+        p, q = PAIR[word]
+        found.append((w * p / q, w := min(Fraction(1), w * p / q)))
+    return found
+
+
+def block() -> Drawing:
+    names = ["".join(pair) for pair in product(PAIR, repeat=2)]
+    wanted, drafted = [[math.prod(PAIR[word][i] for word in name) for name in names] for i in (0, 1)]
+    ends = [weights(name) for name in names]
+    alone = [q * math.prod(min(Fraction(1), PAIR[x][0] / PAIR[x][1]) for x in name) for name, q in zip(names, drafted)]
+    kept = [q * end[-1][1] for q, end in zip(drafted, ends)]
+    most = [min(p, q) for p, q in zip(wanted, drafted)]
+    (gained,) = (i for i in range(4) if kept[i] > alone[i])
+    (lost,) = (i for i in range(4) if kept[i] < most[i])
+
+    def ninths(value) -> str:
+        return f"{9 * value}/9"
+
+    def listed(values) -> str:
+        return ", ".join(f"{name} {ninths(value)}" for name, value in zip(names, values))
+
+    d = Drawing(
+        "block",
+        452,
+        "How often both guesses stay: what is drafted, times the last weight. The block rule keeps all of "
+        f"{names[gained]}, where the token rule keeps half. At {names[lost]} the cap cuts the first weight, and that "
+        "costs a ninth.",
+        f"The block rule keeps both guesses in {ninths(sum(kept))} of all cases, the token rule in "
+        f"{ninths(sum(alone))}. A bar for each of four drafts. Amber lines are how often it is drafted "
+        f"({listed(drafted)}), grey frames how often the target would write it ({listed(wanted)}). Green is how often "
+        f"both guesses are kept ({listed(kept)}): the block rule keeps {ninths(kept[gained] - alone[gained])} more of "
+        f"{names[gained]}, and the cap cuts {ninths(most[lost] - kept[lost])} off {names[lost]}.",
+    )
+    base, unit, wide, step = 300, 54, 86, 112
+    d.path(along((LEFT, 22), (LEFT + 34, 22)), "draft-edge thick")
+    d.text(LEFT + 44, 28, "drafted", "small")
+    d.rect(150, 12, 34, 20, "bare target-edge thick")
+    d.text(194, 28, "wanted by the target", "small")
+    d.path(along((92, 56), (92, base), (RIGHT, base)))
+    for tick in range(5):
+        d.path(along((86, base - unit * tick), (92, base - unit * tick)))
+        d.text(78, base - unit * tick + 6, f"{tick}/9", "small soft end")
+    for i, name in enumerate(names):
+        x = 106 + step * i
+        middle, low = x + wide / 2, base
+        areas = [(("kept",), alone[i], "accepted"), (("block", "only"), kept[i] - alone[i], "accepted accepted-edge")]
+        areas += [(("the cap", "cuts"), most[i] - kept[i], "bare ink dash")]
+        areas += [(("refused",), drafted[i] - most[i], "bare draft-edge dash")]
+        for words, share, look in areas:
+            if share:
+                height = int(9 * share) * unit
+                d.rect(x, low - height, wide, height, look)
+                for line, word in enumerate(words):
+                    d.text(middle, low - height / 2 + 6 + 22 * line - 11 * (len(words) - 1), word, "small middle")
+                low -= height
+        top_p, top_q = (base - int(9 * share[i]) * unit for share in (wanted, drafted))
+        d.path(f"M{x} {base}V{top_p}H{x + wide}V{base}", "target-edge thick")
+        d.path(along((x - 6, top_q), (x + wide + 6, top_q)), "draft-edge thick")
+        d.text(middle, base + 28, name, "middle bold")
+        for row, (before, after) in enumerate(ends[i]):
+            said, look = (str(after), "") if before == after else (f"{before} → {after}", "bold")
+            d.text(middle, base + 62 + 28 * row, said, f"middle small {look}".strip())
+    for row, said in enumerate(("w₁", "w₂")):
+        d.text(78, base + 62 + 28 * row, said, "small soft end")
+    said = f"both kept: {ninths(sum(kept))}; by the token rule {ninths(sum(alone))}, at most {ninths(sum(most))}"
+    d.text(LEFT, base + 134, said)
+    return d
+
+
 def ragged_rows() -> Drawing:
     before, gamma, rows = BATCH.values()
     length = {name: before + kept + (added is not None) for name, (kept, added) in rows.items()}
@@ -872,7 +948,7 @@ def chip_width(word: str) -> float:
 
 DRAWINGS = [
     *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, sits_out),
-    *(modules, caches_all_kept, caches_refused, hole),
+    *(modules, caches_all_kept, caches_refused, hole, block),
 ]
 
 
