@@ -50,7 +50,7 @@ def on_file(tmp_path, monkeypatch):
 def test_quoted_is_the_median_of_the_sessions_between_the_smallest_and_the_largest(on_file):
     on_file(session(0.3), session(0.5, 2), session(0.31, 3))
     c = sd.recorded("c")
-    assert (c, c.low, c.high) == (0.31, 0.3, 0.5) and str(c) == "0.31 (0.30 to 0.50)" and f"{c:.1f}" == "0.3"
+    assert (c, c.low, c.high) == (0.31, 0.3, 0.5) and str(c) == "0.31 [0.30–0.50]" and f"{c:.1f}" == "0.3"
     assert c.date == "2026-01-01 to 2026-01-03" and "A, 2 cores, torch 2.13.0, " in c.machine
     assert len(c.sessions) == 3 and 2 * c == 0.62
     again = pickle.loads(pickle.dumps(c))
