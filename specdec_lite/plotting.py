@@ -201,7 +201,7 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
         # A dollar sign is a dollar sign: nothing that a model writes is typeset as mathematics.
         axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)), parse_math=False)
         axes.margins(x=0.01)
-        typical = ", ".join(f"{origin} {median(height):.2f}" for origin, height in by_origin.items())
+        typical = ", ".join(f"{origin} {median(height):.2f} (of {len(height)})" for origin, height in by_origin.items())
         axes.set(title=f"Median probability: {typical}", ylabel="probability under the target")
         figure.legend(loc="outside lower center", ncols=5, fontsize=9)
         return figure
