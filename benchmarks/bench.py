@@ -131,8 +131,8 @@ def best_gamma(pair: sd.Pair, prompts: list, options: dict, gammas: tuple[int, .
     alpha = min(1.0, counts(runs)["alpha"])
     shorter = options | {"max_new_tokens": min(32, options["max_new_tokens"])}
     costs = sd.measure_costs(pair, prompts, gammas, **shorter)
-    lengths = [len(run.token_ids) for run in runs]
-    return max(gammas, key=lambda gamma: costs.predict(alpha, gamma, lengths)), costs
+    lengths, limit = [len(run.token_ids) for run in runs], options["max_new_tokens"]
+    return max(gammas, key=lambda gamma: costs.predict(alpha, gamma, lengths, limit)), costs
 
 
 def in_turns(ways: dict[str, Way], prompts: list) -> dict[str, list[sd.Generation]]:

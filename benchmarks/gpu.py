@@ -241,7 +241,7 @@ def a_table(pairs: dict, name: str, temperature: float, keep: Keep, asked: argpa
 def with_predictions(costs: Costs, length: int) -> dict:
     values = cost_values(costs)
     for alpha in ALPHAS:
-        values[f"predicted, α = {alpha}"] = {gamma: costs.predict(alpha, gamma, [length]) for gamma in costs.v}
+        values[f"predicted, α = {alpha}"] = {gamma: costs.predict(alpha, gamma, [length], length) for gamma in costs.v}
     return values
 
 

@@ -135,7 +135,7 @@ def cost_values(costs: Costs) -> Values:
     return {name: middle([of(each) for each in again], of(costs)) for name, of in named.items()}
 
 
-def predictions(costs: Costs, runs: list[sd.Generation]) -> Values:
+def predictions(costs: Costs, runs: list[sd.Generation], limit: int) -> Values:
     """Speed-up and seconds of a round for every gamma, with the spread of alpha and of the costs in their intervals."""
     again, rng = costs.resampled(400), np.random.default_rng(0)
     picks = rng.integers(len(runs), size=(len(again), len(runs)))
@@ -144,8 +144,8 @@ def predictions(costs: Costs, runs: list[sd.Generation]) -> Values:
     alpha, all_lengths, found = alpha_of(runs), [len(run.token_ids) for run in runs], {}
     found["alpha, others"] = middle(alphas, alpha)
     for gamma in costs.v:
-        value = costs.predict(alpha, gamma, all_lengths)
-        resampled = [each.predict(a, gamma, n) for each, a, n in zip(again, alphas, lengths)]
+        value = costs.predict(alpha, gamma, all_lengths, limit)
+        resampled = [each.predict(a, gamma, n, limit) for each, a, n in zip(again, alphas, lengths)]
         found[f"predicted({gamma})"] = middle(resampled, value)
         rounds = [round_of(each, a, gamma) for each, a in zip(again, alphas)]
         found[f"predicted round({gamma})"] = middle(rounds, round_of(costs, alpha, gamma))
@@ -161,9 +161,9 @@ def alpha_of(runs: list[sd.Generation]) -> float:
     return min(1.0, sum(run.overlap_sum for run in runs) / sum(run.examined for run in runs))
 
 
-def best(costs: Costs, runs: list[sd.Generation]) -> int:
+def best(costs: Costs, runs: list[sd.Generation], limit: int) -> int:
     lengths = [len(run.token_ids) for run in runs]
-    return max(costs.v, key=lambda gamma: costs.predict(alpha_of(runs), gamma, lengths))
+    return max(costs.v, key=lambda gamma: costs.predict(alpha_of(runs), gamma, lengths, limit))
 
 
 def columns(runs: list[sd.Generation]) -> tuple[list[float], list[int]]:
@@ -280,8 +280,8 @@ def measure(asked: argparse.Namespace, pair: sd.Pair | None = None, prompts: dic
                 for i, source in enumerate(prompts["measure"])
             ]
             costs, values = costs_of(each, others, gammas[path], options)
-            session.keep(f"{path}, T = {temperature}", values | predictions(costs, runs))
-            chosen[path] = best(costs, runs)
+            session.keep(f"{path}, T = {temperature}", values | predictions(costs, runs, asked.max_new_tokens))
+            chosen[path] = best(costs, runs, asked.max_new_tokens)
             tell(f"c and v, {path}, T = {temperature}: γ = {chosen[path]} is predicted to be the best")
         raced = gammas if temperature == 0 else {path: [] for path in pairs}
         found = race(pairs, chosen, raced, ours, options, repeats=1 if temperature == 0 else 2)

@@ -73,9 +73,10 @@ class Costs:
         picks = np.random.default_rng(seed).integers(len(self.turns), size=(times, len(self.turns)))
         return [Costs.of([self.turns[i] for i in pick], list(self.v)) for pick in picks]
 
-    def predict(self, alpha: float, gamma: int, lengths: Sequence[int]) -> float:
+    def predict(self, alpha: float, gamma: int, lengths: Sequence[int], limit: int | None = None) -> float:
         """Speed-up over texts of these lengths: their plain time over their speculative time, each summed.
 
+        `limit` is the maximal length, which the loop knows; where a text ends by itself it doesn't know.
         NaN if alpha or a cost is: the texts that they were to come from were too short.
         """
         # A share alpha^gamma of the rounds has to catch up.
@@ -84,7 +85,7 @@ class Costs:
         if any(math.isnan(number) for number in (alpha, *costs)):
             return math.nan
         factors = [
-            finite_walltime_factor(alpha, gamma, *costs, n, self.target_start, self.draft_start) for n in lengths
+            finite_walltime_factor(alpha, gamma, *costs, n, self.target_start, self.draft_start, limit) for n in lengths
         ]
         plain = [self.target_start + n for n in lengths]
         return sum(plain) / sum(seconds / factor for seconds, factor in zip(plain, factors, strict=True))

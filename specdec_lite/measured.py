@@ -1,7 +1,8 @@
 """What was measured of the pocket pair, with a machine and a date: one table, which every page quotes.
 
 `make measure` appends a session to `data/measured.json`. Quoted is the median over the sessions of the newest machine,
-between the smallest and the largest of them; a single session is quoted with its own 95 % interval.
+then in square brackets the smallest and the largest of them: "1.35× [1.25–1.35]". A single session is quoted with its
+own 95 % interval, in round ones: "1.35× (1.28 to 1.42)".
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Recorded(float):
 
     def __str__(self) -> str:
         digits = 0 if self.name == "gamma" else 1 if self.unit.startswith(" ") else 2
-        spread = f" ({self.low:.{digits}f} to {self.high:.{digits}f})" if self.low < self.high else ""
+        between = " [{}–{}]" if len(self.sessions) > 1 else " ({} to {})"  # round ones are a 95 % interval's
+        spread = between.format(f"{self.low:.{digits}f}", f"{self.high:.{digits}f}") if self.low < self.high else ""
         return f"{float(self):.{digits}f}{self.unit}{spread}"
 
     __repr__ = __str__
@@ -112,7 +114,7 @@ def recorded_table(temperature: float = 0) -> str:
     count = len(said.sessions)
     many = "one session, with its 95 % interval"
     if count > 1:
-        many = f"median of {count} sessions, with the smallest and the largest"
+        many = f"median of {count} sessions [the smallest–the largest]"
     foot = f"T = {temperature:g}, {many}. {said.machine}, {said.date}."
     return "\n".join([f"| {' | '.join(head)} |", "|---" + 4 * "|---:" + "|", *rows, "", foot])
 

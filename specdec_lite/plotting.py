@@ -196,7 +196,8 @@ def plot_token_probs(generation, top: int = 3) -> Figure:
         for origin in dict.fromkeys(generation.origins):
             at = [i for i, o in enumerate(generation.origins) if o == origin]
             by_origin[origin] = [float(probs[i, generation.token_ids[i]]) for i in at]
-            axes.plot(at, by_origin[origin], MARKERS.get(origin, "o"), color=COLOURS[origin], label=origin)
+            label = f"{origin} ({len(at)})"
+            axes.plot(at, by_origin[origin], MARKERS.get(origin, "o"), color=COLOURS[origin], label=label)
         pieces = [printable(piece.strip()) or "␣" for piece in generation.pieces]
         # A dollar sign is a dollar sign: nothing that a model writes is typeset as mathematics.
         axes.set_xticks(range(count), pieces, rotation=90, fontsize=min(10, max(5, 350 / count)), parse_math=False)

@@ -34,15 +34,18 @@ def walltime_factor(alpha: float, gamma: int, c: float, v: float = 1.0) -> float
 
 
 def finite_walltime_factor(
-    alpha: float, gamma: int, c: float, v: float, length: int, target_start: float = 0.0, draft_start: float = 0.0
-) -> float:
-    """Speed-up for an output of `length` tokens, whose last round is cut short by the end.
+    alpha: float, gamma: int, c: float, v: float, length: int, target_start: float = 0.0, draft_start: float = 0.0,
+    limit: int | None = None,
+) -> float:  # fmt: skip
+    """Speed-up for an output of `length` tokens: what the last round drafts behind the end is paid for and brings none.
 
-    With r tokens to go a round drafts at most r - 1, because the target's own token ends it. The time of a pass over
-    fewer positions lies on the line between 1 and v.
+    The loop doesn't know where a text ends, only its limit: with r tokens to it a round drafts at most r - 1, because
+    the target's own token comes last. The time of a pass over fewer positions lies on the line between 1 and v.
 
     Parameters
     ----------
+    limit : int, optional
+        The maximal length, `length` or more. None: it is never near.
     target_start, draft_start : float
         Time to read the source, in units of a target pass: encoders, and keys and values made from their output. Plain
         decoding pays the first one too.
@@ -50,10 +53,12 @@ def finite_walltime_factor(
     alpha, gamma = _check_alpha(alpha), check_integer("gamma", gamma, 0)
     check_costs(c, v)
     check_integer("length", length, 1)
+    behind = gamma if limit is None else check_integer("limit", limit, length) - length
     seconds = [0.0]  # expected time to produce the last r tokens
     for r in range(1, length + 1):
-        n = min(gamma, r - 1)
-        cost = n * c + 1 + (v - 1) * (n / gamma if gamma else 0)
+        n = min(gamma, r - 1)  # guesses that can bring a token
+        drafted = min(gamma, r - 1 + behind)
+        cost = drafted * c + 1 + (v - 1) * (drafted / gamma if gamma else 0)
         cut = [alpha**k * (1 - alpha) for k in range(n)] + [alpha**n]
         seconds.append(cost + sum(probability * seconds[r - k - 1] for k, probability in enumerate(cut)))
     return (target_start + length) / (target_start + draft_start + seconds[length])

@@ -93,7 +93,7 @@ class World:
             "walltime_factor": (sd.walltime_factor, {"alpha": 0.5, "gamma": 2, "c": 0.1, "v": 1.0}),
             "finite_walltime_factor": (
                 sd.finite_walltime_factor,
-                {"alpha": 0.5, "gamma": 2, "c": 0.1, "v": 1.0, "length": 9},
+                {"alpha": 0.5, "gamma": 2, "c": 0.1, "v": 1.0, "length": 9, "limit": 12},
             ),
             "best_gamma": (sd.best_gamma, {"alpha": 0.5, "c": 0.1}),
             "floor_seconds": (

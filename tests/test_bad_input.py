@@ -284,6 +284,7 @@ TABLE = [
     ("walltime_factor", "v", None, T),
     ("finite_walltime_factor", "length", 0, V),
     ("finite_walltime_factor", "length", 2.5, T),
+    ("finite_walltime_factor", "limit", 8, V, "limit=8: expected an integer >= 9"),
     ("finite_walltime_factor", "c", "0.1", T),
     ("best_gamma", "alpha", 2, V),
     ("best_gamma", "c", -1, V),

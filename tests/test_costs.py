@@ -25,6 +25,8 @@ def test_a_prediction_sums_the_times_of_all_texts():
     seconds = [n / sd.finite_walltime_factor(0.8, 4, 0.2, 1.3, n) for n in (3, 20)]
     assert COSTS.predict(0.8, 4, [3, 20]) == pytest.approx(23 / sum(seconds))
     assert COSTS.predict(0.8, 0, [3, 20]) == pytest.approx(1.0)
+    assert COSTS.predict(0.8, 4, [3, 20], limit=20) > COSTS.predict(0.8, 4, [3, 20], limit=64)  # one knows its end
+    assert COSTS.predict(0.8, 4, [3, 20], limit=64) == COSTS.predict(0.8, 4, [3, 20])
 
 
 def test_catching_up_costs_where_rounds_are_fully_accepted():

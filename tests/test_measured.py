@@ -15,6 +15,7 @@ import specdec_lite as sd
 import tiny
 from specdec_lite import measured
 from test_compiled import not_traced
+from specdec_lite.costs import Costs
 
 ROOT = Path(__file__).parents[1]
 MACHINE = {
@@ -51,7 +52,7 @@ def on_file(tmp_path, monkeypatch):
 def test_quoted_is_the_median_of_the_sessions_between_the_smallest_and_the_largest(on_file):
     on_file(session(0.3), session(0.5, 2), session(0.31, 3))
     c = sd.recorded("c")
-    assert (c, c.low, c.high) == (0.31, 0.3, 0.5) and str(c) == "0.31 (0.30 to 0.50)" and f"{c:.1f}" == "0.3"
+    assert (c, c.low, c.high) == (0.31, 0.3, 0.5) and str(c) == "0.31 [0.30–0.50]" and f"{c:.1f}" == "0.3"
     assert c.date == "2026-01-01 to 2026-01-03" and "A, 2 cores, torch 2.13.0, " in c.machine
     assert len(c.sessions) == 3 and 2 * c == 0.62
     again = pickle.loads(pickle.dumps(c))
@@ -136,6 +137,25 @@ def test_a_session_on_another_machine_is_announced(on_file, capsys):
     measure.Session(file, {})
     said = capsys.readouterr().out
     assert "1 sessions on file are of another machine (A, torch 2.13.0+cpu)" in said and "not mixed" in said
+
+
+def test_predictions_on_file_are_what_the_package_says_of_the_costs_beside_them():
+    """At temperature 0, where the lengths of the texts are known; another formula needs another record."""
+    target, how = sd.load_pair().target, {"temperature": 0.0, "max_new_tokens": 64}
+    runs = [sd.autoregressive_generate(target, text, **how) for text in sd.load_prompts()["measure"]]
+    for session in measured.newest_machine(measured.read_sessions()):
+        assert session["options"]["max_new_tokens"] == 64
+        for path in measured.PATHS:
+            value = {name: found[0] for name, found in session["values"][f"{path}, T = 0"].items()}
+            gammas = [int(name[2:-1]) for name in value if name.startswith("v(")]
+            costs = Costs(
+                c=value["c"], catch_up=value["catch-up"], v={gamma: value[f"v({gamma})"] for gamma in gammas},
+                target_start=value["encoder"] / value["plain step"], draft_start=value["draft start"],
+                step_seconds=value["plain step"] / 1000,
+            )  # fmt: skip
+            for gamma in gammas:
+                said = costs.predict(value["alpha, others"], gamma, [len(run.token_ids) for run in runs], 64)
+                assert value[f"predicted({gamma})"] == pytest.approx(said, rel=5e-4)
 
 
 # ---- What pages say ----

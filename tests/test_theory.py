@@ -60,23 +60,28 @@ def test_finite_length_tends_to_the_papers_formula(alpha, gamma):
 
 
 @pytest.mark.parametrize(("alpha", "gamma", "length"), [(0.7, 3, 5), (0.9, 8, 4), (0.4, 1, 7), (0.8, 4, 10)])
-def test_finite_length_equals_a_simulation_of_rounds(alpha, gamma, length):
+@pytest.mark.parametrize("more", [0, 1, 2, None])
+def test_finite_length_equals_a_simulation_of_rounds(alpha, gamma, length, more):
+    """`more` tokens fit between the end of the text, which no round knows, and its limit, which all of them know."""
     c, v, starts, rng, runs, spent = 0.2, 1.6, (1.5, 0.4), random.Random(0), 20_000, 0.0
     for _ in range(runs):
         left = length
         while left:
-            n = min(gamma, left - 1)
-            spent += n * c + 1 + (v - 1) * n / gamma
-            kept = 0
+            drafted = gamma if more is None else min(gamma, left + more - 1)
+            spent += drafted * c + 1 + (v - 1) * drafted / gamma
+            n, kept = min(drafted, left - 1), 0
             while kept < n and rng.random() < alpha:
                 kept += 1
             left -= kept + 1
     simulated = (starts[0] + length) / (sum(starts) + spent / runs)
-    assert sd.finite_walltime_factor(alpha, gamma, c, v, length, *starts) == pytest.approx(simulated, rel=0.01)
+    limit = None if more is None else length + more
+    factor = sd.finite_walltime_factor(alpha, gamma, c, v, length, *starts, limit)
+    assert factor == pytest.approx(simulated, rel=0.01)
 
 
 def test_one_token_is_never_worth_a_draft():
-    assert sd.finite_walltime_factor(0.9, 5, c=0.1, v=1.5, length=1) == pytest.approx(1)
+    assert sd.finite_walltime_factor(0.9, 5, c=0.1, v=1.5, length=1) == pytest.approx(1 / 2)  # 5 guesses, a wide pass
+    assert sd.finite_walltime_factor(0.9, 5, c=0.1, v=1.5, length=1, limit=1) == pytest.approx(1)  # it drafts nothing
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.6, 0.8, 0.95])
@@ -108,6 +113,7 @@ def test_floor_is_reading_left_of_the_ridge_and_computing_right_of_it():
         (lambda: sd.walltime_factor(0.5, 2, c=-0.1), "c=-0.1"),
         (lambda: sd.walltime_factor(0.5, 2, c=0.1, v=0), "v=0"),
         (lambda: sd.finite_walltime_factor(0.5, 2, 0.1, 1.0, length=0), "length=0"),
+        (lambda: sd.finite_walltime_factor(0.5, 2, 0.1, 1.0, length=9, limit=8), "limit=8"),
         (lambda: sd.floor_seconds(0, 1, 4, 2e10, 1e11), "weights=0"),
         (lambda: sd.floor_seconds(10, 0, 4, 2e10, 1e11), "n=0"),
         (lambda: sd.floor_seconds(10, 1, 0, 2e10, 1e11), "bytes_per_weight=0"),

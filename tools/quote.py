@@ -4,7 +4,7 @@
 
 A mark names a number as `sd.recorded` takes it, with a format if the number alone is wanted, or a table:
 
-    <!-- recorded: speed-up | compiled | 1 -->1.35× (1.31 to 1.40)<!-- end -->
+    <!-- recorded: speed-up | compiled | 1 -->1.35× [1.31–1.40]<!-- end -->
     <!-- recorded: c | eager | 0 | .2f -->0.30<!-- end -->
     <!-- recorded table: 0 -->…<!-- end -->
 """

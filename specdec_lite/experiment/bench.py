@@ -93,7 +93,8 @@ class Bench:
         rule = verifier(self.rules.get(verification, verification))
         if rule != verifier("token") or not self.costs:
             return math.nan
-        return self.costs.predict(self.alpha, gamma, [len(g.token_ids) for g in self.measured])
+        lengths = [len(g.token_ids) for g in self.measured]
+        return self.costs.predict(self.alpha, gamma, lengths, self.options["max_new_tokens"])
 
     def divergence(self, base: list[Generation], spec: list[Generation]) -> dict[str, float]:
         """JS between the two samplers' outputs, and between plain samples alone; both 0 when nothing is random."""
