@@ -14,8 +14,8 @@ import measure
 import specdec_lite as sd
 import tiny
 from specdec_lite import measured
-from test_compiled import not_traced
 from specdec_lite.costs import Costs
+from test_compiled import not_traced
 
 ROOT = Path(__file__).parents[1]
 MACHINE = {
