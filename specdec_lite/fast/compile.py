@@ -14,6 +14,7 @@ from ..decoder import EncoderStates
 from ..models import Pair, Seq2Seq, check_pair
 from .buffers import CompiledSeq2Seq, made_up_states
 from .narrow import ROUNDED
+from .padded import PaddedEncoder
 
 USUAL, LONG = {"input_ids": 128}, 1500  # how many states of a source the buffers hold, if nothing else is asked for
 AS_IT_IS = "the pair works without it, as it is"
@@ -38,7 +39,8 @@ def compile_pair(
 
     On a processor, the layers of a float32 decoder that is built like T5's or BART's run as one operator of our own
     (kernels.cpp), after it has been seen to compute what they do; its weights are stored once more, in its own order.
-    All other models keep their layers, and what is compiled is those.
+    All other models keep their layers, and what is compiled is those. On a GPU every call is recorded as a CUDA graph,
+    the encoder of a text, too, for sources that are padded to `max_source_tokens`.
 
     Parameters
     ----------
@@ -95,7 +97,8 @@ def compile_pair(
         with named(role, model):
             seconds += quick.warm_up()
     if progress:
-        calls = len(target.checks) + len(draft.checks) + len(draft.blocks) + 2
+        calls = len(target.checks) + len(draft.checks) + len(draft.blocks) + 2  # and what reads a source
+        calls += sum(isinstance(vars(model).get("encoder"), PaddedEncoder) for model in (target, draft))
         whole = [role for role, model in (("target", target), ("draft", draft)) if model.in_one_call]
         print(f"compiled {calls} calls in {seconds:.0f} s; all layers in one call: {', '.join(whole) or 'none'}")
     return Pair(target, draft, pair.name)
