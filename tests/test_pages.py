@@ -27,7 +27,7 @@ MODULES = [
     "decoder", "settings", "adjustment", "selfcheck", "inputs", "prompts", "models", "checkpoint", "loading", "memory",
     "drafting/base", "drafting/model", "drafting/copies", "drafting/wrapper", "drafting/chain", "drafting/stops",
     "drafting/schedules", "drafting/head", "record", "checking", "fast/kernels", "fast/narrow", "fast/layers",
-    "fast/rounds", "fast/buffers", "fast/compile", "generation", "costs", "measured",
+    "fast/padded", "fast/rounds", "fast/buffers", "fast/compile", "generation", "costs", "measured", "about",
     "experiment/table", "experiment/bench", "experiment/workers", "experiment/sweep", "display", "plotting",
     "explore/page", "explore/accept_reject", "explore/gamma_map", "explore/mutation_matrix", "explore/rounds", "audit",
     "run",
@@ -75,7 +75,8 @@ def test_the_modules_that_carry_the_ideas_can_be_read_in_an_evening():
 
 
 def test_the_imports_of_a_module_are_seen():
-    assert modules_imported_by("fast/compile") == {"checks", "decoder", "models", "fast/buffers", "fast/narrow"}
+    of_fast = {"fast/buffers", "fast/narrow", "fast/padded"}
+    assert modules_imported_by("fast/compile") == {"checks", "decoder", "models", *of_fast}
     assert "prompts" in modules_imported_by("models")  # from . import prompts
 
 

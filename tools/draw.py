@@ -71,8 +71,11 @@ MODULES = [
         ("drafting/", [["base", "model", "copies"], ["wrapper", "chain", "stops"], ["schedules", "head"]]),
         ("a round", [["record"], ["checking"]]),
     ],
-    [("fast/", [["kernels", "narrow", "layers"], ["rounds", "buffers", "compile"]]), ("the loops", [["generation"]])],
-    [("measured", [["costs"], ["measured"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
+    [
+        ("fast/", [["kernels", "narrow", "layers"], ["padded", "rounds"], ["buffers", "compile"]]),
+        ("the loops", [["generation"]]),
+    ],
+    [("measured", [["costs"], ["measured"], ["about"]]), ("experiment/", [["table", "bench", "workers", "sweep"]])],
     [("shown", [["display", "plotting"]])],
     [
         ("explore/", [["page", "accept_reject", "gamma_map"], ["mutation_matrix", "rounds"]]),
