@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,6 +49,7 @@ SHARES = {"short": 0.17, "shallow": 0.53, "deep": 0.30}  # of the grown target's
 
 def recipe(path: Path, **names) -> dict:
     """What a notebook imports and defines: functions, classes, constants. `names` are the globals that they use."""
+    sys.path.append(str(path.parent))  # its checkers
     for cell in json.loads(path.read_text(encoding="utf8"))["cells"]:
         if cell["cell_type"] == "code" and "%pip" not in "".join(cell["source"]):
             tree = ast.parse("".join(cell["source"]))
