@@ -260,6 +260,11 @@ MISTAKES = {
     "one token off": ("ex_1_2", lambda p, u: min(dart()(p, u) + 1, 2), "0.1, 0.4, 0.8"),
     "dart at zero": ("ex_1_2", dart(lambda u, total: u <= total), "strictly"),
     "dart past the end": ("ex_1_2", lambda p, u: sum(total <= u for total in itertools.accumulate(p)), "beyond that"),
+    "dart at the end": (
+        "ex_1_2",
+        lambda p, u: next((i for i, total in enumerate(itertools.accumulate(p)) if u < total), len(p) - 1),
+        "probability 0",
+    ),
     "draw from p": ("ex_3_1", from_p, "you draw from p"),
     "residual not weighed": ("ex_3_1", lambda p, q: [min(a, b) + max(a - b, 0) / 2 for a, b in zip(p, q)], "sum to"),
     "the other model": ("ex_3_1", lambda p, q: q, "not p"),

@@ -33,4 +33,6 @@ def ex_1_2(draw) -> str | None:
         return "the dart u = 0 hit a token of probability 0: the sum must exceed u, strictly"
     if draw([0.1] * 10, 0.9999999999999999) != 9:
         return "ten times 0.1 sums to a little less than 1 in floating point: what does a dart beyond that return?"
+    if draw([0.1] * 10 + [0.0], 0.9999999999999999) != 9:
+        return "a dart beyond the last sum hit a token of probability 0: take the last one that can be hit"
     return None
