@@ -9,6 +9,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 from .decoder import EncoderStates
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}  # of the logits' size
+FAINT = 1e-5  # of the logits' size: no position counts for so little
 REASON = "expected a decoder that can be fed several tokens at once (self_check=False leaves this check out)"
 
 
@@ -46,7 +47,8 @@ def check_blocks(hf_model, start: int, vocab_size: int) -> int | None:
             f"hf_model={type(hf_model).__name__} ignores its encoder's states: expected them to be all it reads"
         )
     # In half precision a position more or less is near rounding; but rounding is in both, and the position in one.
-    return pad if once[-1] > max(10 * split[-1], 2 * torch.finfo(hf_model.dtype).eps) else None
+    # (Sums of other widths round differently, by some eps: what a position changes is more than that.)
+    return pad if once[-1] > max(10 * split[-1], 2 * torch.finfo(hf_model.dtype).eps, FAINT) else None
 
 
 def made_up_states(hf_model, length: int) -> Tensor:
