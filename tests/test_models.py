@@ -505,14 +505,14 @@ def test_a_decoder_that_reads_something_else_than_the_states_is_refused(monkeypa
 
 
 def test_what_a_wider_sum_rounds_differently_is_no_position(monkeypatch):
-    """Seen once on a busy processor: a block's logits differed by two eps, and its model was taken for one like NLLB."""
+    """Seen once on a busy processor: logits differed by two eps, and the model was taken for one like NLLB."""
     model = tiny.tiny_pair("t5").target.hf_model
     forward = model.forward
 
     def rounded(*args, **given):
         outputs = forward(*args, **given)
         if given["decoder_input_ids"].shape[1] == 3:
-            outputs.logits = outputs.logits * (1 + 1e-6)
+            outputs.logits = outputs.logits * (1 + 5e-6)
         return outputs
 
     monkeypatch.setattr(model, "forward", rounded)
