@@ -16,6 +16,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 import specdec_lite as sd
 from specdec_lite.fast import CompiledSeq2Seq
+from specdec_lite.models import now
 
 SHAPES = {  # width, feed-forward, heads, decoder layers; T5 1.1, whose smallest has 77 million weights
     "tiny": (64, 128, 2, 2),
@@ -57,14 +58,17 @@ def measure(
     models = {name: random_t5(name, device) for name in (*drafts, target)}
     keep("weights of a step", {name: weights_of_a_step(model) for name, model in models.items()})
     widths = {name: WIDTHS if name == target else (1,) for name in models}
-    keep("eager, ms", milliseconds({name: passes(model, widths[name]) for name, model in models.items()}, repeats))
+    keep(
+        "eager, ms",
+        milliseconds({name: passes(model, widths[name]) for name, model in models.items()}, repeats, models[target]),
+    )
     began, quick = time.perf_counter(), {}
     for name, some in (compiled or {drafts[0]: (1,), target: (1, 8)}).items():
         model = CompiledSeq2Seq(models[name], some, **LENGTHS, backend=backend)
         quick[name] = passes(model, some)
-        milliseconds({name: quick[name]}, 1)
+        milliseconds({name: quick[name]}, 1, model)
         keep("compiled, seconds", time.perf_counter() - began)
-        keep("compiled, ms", milliseconds(quick, repeats))
+        keep("compiled, ms", milliseconds(quick, repeats, model))
 
 
 def weights_of_a_step(model: sd.Seq2Seq) -> int:
@@ -89,20 +93,13 @@ def passes(model: sd.Seq2Seq, widths: Iterable[int]) -> dict[int, Work]:
 
 
 @torch.inference_mode()
-def milliseconds(models: dict[str, dict[int, Work]], repeats: int) -> dict[str, dict[int, float]]:
-    """Median milliseconds of each work, in turns."""
+def milliseconds(models: dict[str, dict[int, Work]], repeats: int, clock: sd.Seq2Seq) -> dict[str, dict[int, float]]:
+    """Median milliseconds of each work, in turns, by the clock of the device that a model is on."""
     times = {name: {n: [] for n in works} for name, works in models.items()}
     for _ in range(repeats + 3):  # three to warm up
         for name, works in models.items():
             for n, work in works.items():
-                began = now_on_gpu()
+                began = now(clock)
                 work()
-                times[name][n].append(1000 * (now_on_gpu() - began))
+                times[name][n].append(1000 * (now(clock) - began))
     return {name: {n: statistics.median(spent[3:]) for n, spent in each.items()} for name, each in times.items()}
-
-
-def now_on_gpu() -> float:
-    """Seconds, when all that was asked for is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()

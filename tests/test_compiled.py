@@ -488,10 +488,8 @@ def test_what_the_compiler_refuses_is_told_for_which_model():
 
 
 def test_a_list_of_sources_is_refused_before_any_pass():
-    (pair, quick, _), said = (
-        served("t5"),
-        r"source is a list of 2: expected one, .* of T5ForConditionalGeneration serve one row",
-    )
+    pair, quick, _ = served("t5")
+    said = r"source is a list of 2: expected one, .* of T5ForConditionalGeneration serve one row"
     with tiny.counted(quick.target) as (passes,):
         for models in (quick, (pair.target, quick.draft)):
             with pytest.raises(ValueError, match=said):
