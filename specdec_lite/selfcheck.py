@@ -61,6 +61,23 @@ def made_up_states(hf_model, length: int) -> Tensor:
     return states.to(hf_model.device, hf_model.dtype)
 
 
+def made_up_source(encoder, length: int) -> Tensor:
+    """Token ids ``(1, length)`` to try an encoder on."""
+    weight = encoder.get_input_embeddings().weight
+    return (torch.arange(length, device=weight.device)[None] * 7 + 3) % len(weight)
+
+
+def off_by(found: Tensor, expected: Tensor) -> Tensor:
+    """How far each row is from the expected one, relative to the spread of that: ``(..., n)`` to ``(...,)``."""
+    found, expected = found.double(), expected.double()
+    return (found - expected).norm(dim=-1) / (expected - expected.mean(-1, keepdim=True)).norm(dim=-1)
+
+
+def same_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
+    """Whether every row is, up to what the expected tensor's dtype and another order of sums explain."""
+    return bool((off_by(found, expected) <= TOLERANCE.get(expected.dtype, 0.2)).all())
+
+
 class _Decoder:
     """A decoder on encoder states drawn at random."""
 
@@ -84,5 +101,4 @@ class _Decoder:
 
         Where they are not finite nothing can be said: 0. The decoding loop will say it.
         """
-        spread = (alone - alone.mean(-1, keepdim=True)).norm(dim=-1)
-        return torch.nan_to_num((alone - self.logits(blocks)).norm(dim=-1) / spread, 0.0).tolist()
+        return torch.nan_to_num(off_by(self.logits(blocks), alone), 0.0).tolist()
