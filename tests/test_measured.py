@@ -166,6 +166,8 @@ def test_pages_quote_the_record_as_it_is():
     for path in quote.pages():
         text = path.read_text(encoding="utf8")
         assert quote.quoted(text) == text, f"{path.name}: run tools/quote.py"
+        split = re.findall(r"^ *<!-- recorded: .*", text, re.MULTILINE)
+        assert not split, f"{path.name}: a paragraph ends where a line begins with a comment\n" + "\n".join(split)
     assert "recorded table: 0" in (ROOT / "README.md").read_text(encoding="utf8")
 
 
