@@ -1,5 +1,7 @@
 """The fast path behind encoders of sound and of pictures: what it gives, what it refuses, and what its buffers hold."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import transformers as hf
@@ -58,8 +60,9 @@ def assert_same(pair, quick, sources, gammas=(0, 1, 3)):
 
 @pytest.mark.parametrize("name", SERVED)
 def test_same_tokens_as_the_pair(name):
-    pair = pair_of(name)
-    assert_same(pair, fast(pair), FAMILIES[name].sources()[:3])
+    with not_traced() if name == "whisper" else nullcontext():  # it is traced below
+        pair = pair_of(name)
+        assert_same(pair, fast(pair), FAMILIES[name].sources()[:3])
 
 
 @not_traced()  # a prompt is fed, as the next test's is

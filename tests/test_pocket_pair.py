@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import specdec_lite as sd
-from parity import differences, hugging_face, plain, speculative
+from parity import differences, plain, speculative
 from specdec_lite.fast import has_compiler
 from specdec_lite.loading import POCKET_PAIR
 
 SENTENCES = (Path(__file__).parent / "data" / "validation_200.txt").read_text(encoding="utf8").splitlines()
+BATCHES = [SENTENCES[start : start + 25] for start in range(0, len(SENTENCES), 25)]
 LENGTH = 48
 
 
@@ -21,8 +22,9 @@ def pocket():
 
 @pytest.fixture(scope="module")
 def expected(pocket):
-    """Plain greedy decoding of every sentence, once for all tests."""
-    return [plain(pocket.target, sentence, LENGTH) for sentence in SENTENCES]
+    """Plain greedy decoding of every sentence, once for all tests, in batches: the rows know nothing of each other."""
+    options = {"max_new_tokens": LENGTH, "temperature": 0.0}
+    return [run.token_ids for rows in BATCHES for run in sd.autoregressive_generate(pocket.target, rows, **options)]
 
 
 def test_two_hundred_distinct_sentences():
@@ -30,7 +32,22 @@ def test_two_hundred_distinct_sentences():
 
 
 def test_plain_decoding_equals_hugging_face_token_for_token(pocket, expected):
-    cases = [(s, hugging_face(pocket.target, s, LENGTH), got) for s, got in zip(SENTENCES, expected)]
+    options, theirs = {"max_new_tokens": LENGTH, "num_beams": 1, "do_sample": False}, []
+    for rows in BATCHES:
+        padded = pocket.target.tokenizer(rows, return_tensors="pt", padding=True)
+        theirs += [
+            until_eos(row, pocket) for row in pocket.target.hf_model.generate(**padded, **options)[:, 1:].tolist()
+        ]
+    assert not (found := differences(pocket.target, zip(SENTENCES, theirs, expected), LENGTH)), found
+
+
+def until_eos(row: list[int], pair: sd.Pair) -> list[int]:
+    """A row without the padding that follows it."""
+    return row[: next((i + 1 for i, token in enumerate(row) if token in pair.target.eos_tokens), len(row))]
+
+
+def test_a_sentence_alone_is_decoded_like_a_row_of_a_batch(pocket, expected):
+    cases = [(s, plain(pocket.target, s, LENGTH), got) for s, got in list(zip(SENTENCES, expected))[::5]]
     assert not (found := differences(pocket.target, cases, LENGTH)), found
 
 
