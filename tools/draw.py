@@ -916,8 +916,8 @@ def grow() -> Drawing:
         "what the one layer wrote.",
         f"A grown model starts almost where the shallow one stopped. Above, one layer: it reads the stream that flows "
         f"past it, and adds all of its output to it. Below, {many} copies of this layer stand one after the other. "
-        f"Each reads the stream, and adds {part} of its output. Together that is almost the output of the one layer. It "
-        "is not quite the same, because each copy already sees what the one before it wrote. So "
+        f"Each reads the stream, and adds {part} of its output. Together that is almost the output of the one layer. "
+        "It is not quite the same, because each copy already sees what the one before it wrote. So "
         f"{spelled(shallow)} layers become {shallow * copies}.",
     )
 
@@ -958,10 +958,10 @@ def borrows() -> Drawing:
         f"The draft has the target's encoder and embeddings. Its own are {many} decoder layers, which begin as the "
         f"target's {ordinals}, and write {spelled(copies)} times as much.",
         f"Only a draft’s decoder has to be short. On the left is what both models share and the draft’s training "
-        f"leaves as it is: the encoder with {deep} layers, and the embeddings, which are also the last layer. On the right, "
-        f"above, the target’s decoder: {deep} layers, in {spelled(shallow)} groups of {spelled(copies)} copies. Arrows "
-        f"lead from the {ordinals} down to the {many} layers of the draft’s decoder, which are its own and are "
-        f"trained. At first each writes {spelled(copies)} times as much as the copy that it was taken from.",
+        f"leaves as it is: the encoder with {deep} layers, and the embeddings, which are also the last layer. "
+        f"On the right, above, the target’s decoder: {deep} layers, in {spelled(shallow)} groups of "
+        f"{spelled(copies)} copies. Arrows lead from the {ordinals} down to the {many} layers of the draft’s decoder, "
+        f"which are its own and are trained. At first each writes {spelled(copies)} times as much as there.",
     )
     d.text(LEFT, 32, "shared by both", "bold")
     frame, x0, step, size, gap = 190, 250, 22, 19, 8
