@@ -4,9 +4,11 @@ import json
 from types import FunctionType
 
 import pytest
+import torch
 
 import draft_sizes
 import specdec_lite as sd
+from test_drawings import draw
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,31 @@ def test_a_trained_draft_is_a_draft_of_the_shipped_target(a1, name, tmp_path):
     run = sd.speculative_generate(*pair, "Where is the station?", gamma=2, max_new_tokens=12, temperature=0.0)
     plain = sd.autoregressive_generate(pair.target, "Where is the station?", max_new_tokens=12, temperature=0.0)
     assert run.token_ids == plain.token_ids
+
+
+def test_a_grown_layer_is_drawn_as_it_is_grown(a1):
+    copies, shallow = draw.GROWN["copies"], a1["build_t5"](16, 2, 2)
+    grown = a1["grow"](shallow, copies)
+    for half in ("encoder", "decoder"):
+        old, new = (getattr(model, half).block for model in (shallow, grown))
+        assert len(new) == copies * len(old)
+        for i, block in enumerate(new):
+            written, before = (each.layer[-1].DenseReluDense.wo.weight for each in (block, old[i // copies]))
+            assert torch.allclose(copies * written, before)
+
+
+def test_what_the_drawn_draft_borrows_is_what_the_notebook_takes(a1):
+    shallow, copies, layers = draw.GROWN.values()
+    target, draft = a1["target"], a1["draft_of"](a1["target"], layers)
+    assert target.config.num_layers == target.config.num_decoder_layers == shallow * copies
+    assert copies == draft_sizes.PARAMETERS["growth"]
+    own = {name for name, weight in draft.named_parameters() if weight.requires_grad}
+    assert {name.split(".")[0] for name in own} == {"decoder"}
+    for name, weight in draft.named_parameters():
+        assert name in own or torch.equal(weight, target.get_parameter(name))
+    for block, n in zip(draft.decoder.block, draw.TAKEN, strict=True):
+        mine, theirs = (each.layer[-1].DenseReluDense.wo.weight for each in (block, target.decoder.block[n - 1]))
+        assert torch.allclose(mine, copies * theirs)
 
 
 def test_work_is_done_once_and_shared(tmp_path):

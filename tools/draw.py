@@ -48,6 +48,11 @@ BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual
 # Two rows whose guesses have opposite luck: of the first all are kept, of the second none. (A test runs the plan.)
 LEAD = {"gamma": 4, "kept": {"A": 4, "B": 0}, "rounds": 7}
 
+# Appendix A1: the shipped target was grown, each layer into `copies`; from which of its decoder layers the draft's
+# begin (from 1). (A test grows a model, and makes a draft, with the notebook's own functions.)
+GROWN = {"shallow": 4, "copies": 3, "draft": 2}
+TAKEN = [(i + 1) * GROWN["shallow"] * GROWN["copies"] // GROWN["draft"] for i in range(GROWN["draft"])]
+
 # The modules, from the ground up, as the page about them lists them (a test compares): boxes side by side, each with a
 # title and rows of modules. Those of CORE carry the ideas; the Makefile counts their lines.
 MODULES = [
@@ -901,6 +906,92 @@ def sits_out() -> Drawing:
     return d
 
 
+def grow() -> Drawing:
+    shallow, copies, _ = GROWN.values()
+    part, many = f"1/{copies}", spelled(copies)
+    d = Drawing(
+        "grow",
+        418,
+        f"Growing: a layer becomes {many} copies, and each writes {part} of its output. The parts add up to almost "
+        "what the one layer wrote.",
+        f"A grown model starts almost where the shallow one stopped. Above, one layer: it reads the stream that flows "
+        f"past it, and adds all of its output to it. Below, {many} copies of this layer stand one after the other. "
+        f"Each reads the stream, and adds {part} of its output. Together that is almost the output of the one layer. "
+        "It is not quite the same, because each copy already sees what the one before it wrote. So "
+        f"{spelled(shallow)} layers become {shallow * copies}.",
+    )
+
+    def layer(x, y, width, words, wrote) -> None:
+        """A box above the stream at y: it reads on its left, and writes on its right."""
+        left, right, box = x + 26, x + width - 26, y - 106
+        d.rect(x, box, width, 44, "target full", r=9)
+        d.text(x + width / 2, box + 28, words, "middle white small")
+        d.arrow((left, y), (left, box + 48))
+        d.arrow((right, box + 44), (right, y - 13))
+        d.add("circle", "page ink", cx=right, cy=y, r=11)
+        d.path(along((right - 5, y), (right + 5, y)) + along((right, y - 5), (right, y + 5)), "ink")
+        d.text(right + 8, box + 76, wrote, "small bold")
+
+    wide, step = 136, 170
+    x0, streams = LEFT + 28, (172, 346)
+    for y in streams:
+        d.path(along((LEFT, y), (RIGHT, y)) + along((RIGHT - 9, y - 7), (RIGHT, y), (RIGHT - 9, y + 7)), "ink thick")
+    d.text(LEFT, 32, "before", "bold")
+    layer(x0 + step, streams[0], wide, "a layer", "all")
+    d.text(LEFT, streams[0] - 14, "what flows past", "small soft")
+    d.text(LEFT, 216, "grown", "bold")
+    for i in range(copies):
+        layer(x0 + step * i, streams[1], wide, f"copy {i + 1}", part)
+    parts = " + ".join([part] * copies)
+    d.text(LEFT, streams[1] + 34, f"{parts}: almost all of it. Not quite: copy 2 already", "small")
+    d.text(LEFT, streams[1] + 58, "sees what copy 1 wrote.", "small")
+    return d
+
+
+def borrows() -> Drawing:
+    shallow, copies, own = GROWN.values()
+    deep, many = shallow * copies, spelled(own)
+    ordinals = " and ".join(f"{n}th" for n in TAKEN)
+    d = Drawing(
+        "borrows",
+        344,
+        f"The draft has the target's encoder and embeddings. Its own are {many} decoder layers, which begin as the "
+        f"target's {ordinals}, and write {spelled(copies)} times as much.",
+        f"Only a draft’s decoder has to be short. On the left is what both models share and the draft’s training "
+        f"leaves as it is: the encoder with {deep} layers, and the embeddings, which are also the last layer. "
+        f"On the right, above, the target’s decoder: {deep} layers, in {spelled(shallow)} groups of "
+        f"{spelled(copies)} copies. Arrows lead from the {ordinals} down to the {many} layers of the draft’s decoder, "
+        f"which are its own and are trained. At first each writes {spelled(copies)} times as much as there.",
+    )
+    d.text(LEFT, 32, "shared by both", "bold")
+    frame, x0, step, size, gap = 190, 250, 22, 19, 8
+    top, low = 76, 218
+    d.rect(LEFT, 46, frame, 232, "bare line dash", r=9)
+    for y, words in ((60, ("encoder", f"{deep} layers")), (168, ("embeddings,", "also the", "last layer"))):
+        d.rect(LEFT + 12, y, frame - 24, 96, "target full", r=9)
+        for line, said in enumerate(words):
+            d.text(LEFT + frame / 2, y + 54 + 24 * line - 12 * (len(words) - 1), said, "small middle white")
+    edge = LEFT + frame + 4
+    d.text(x0, 32, "the target’s decoder", "bold")
+    d.text(x0, 58, f"{shallow} layers, each grown into {copies}", "small")
+    cells = [x0 + step * i + gap * (i // copies) for i in range(deep)]
+    for i, x in enumerate(cells, 1):
+        d.rect(x, top, size, 40, "target full" if i in TAKEN else "target target-edge", r=4)
+    d.arrow((edge, top + 20), (x0 - 4, top + 20))
+    wide, end = 56, edge
+    for n in TAKEN:
+        middle = cells[n - 1] + size / 2
+        left = min(middle, RIGHT - wide / 2) - wide / 2
+        d.rect(left, low, wide, 46, "draft draft-edge", r=6)
+        d.arrow((middle, top + 44), (middle, low - 4))
+        d.text(middle - 8, (top + low) / 2 + 26, f"{n}th, × {copies}", "small end")
+        d.arrow((end, low + 23), (left - 4, low + 23))
+        end = left + wide + 2
+    d.text(x0, low + 78, "the draft’s decoder", "bold")
+    d.text(x0, low + 104, f"{own} layers of its own: these learn", "small")
+    return d
+
+
 def modules() -> Drawing:
     names = {title: [spaced(name) for row in rows for name in row] for floor in MODULES for title, rows in floor}
     listed = ". ".join(f"{title.rstrip('/').capitalize()}: {', '.join(held)}" for title, held in names.items())
@@ -951,7 +1042,7 @@ def chip_width(word: str) -> float:
 
 DRAWINGS = [
     *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, sits_out),
-    *(modules, caches_all_kept, caches_refused, hole, block),
+    *(modules, caches_all_kept, caches_refused, hole, block, grow, borrows),
 ]
 
 
