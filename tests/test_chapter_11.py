@@ -1,7 +1,6 @@
-"""Chapter 11's lines for real checkpoints, run on tiny models under the published names; and what it and A3 say."""
+"""The lines of chapter 11 and A6, run on tiny models under the published names; and what the pages say."""
 
 import ast
-import json
 import math
 import os
 import random
@@ -15,32 +14,42 @@ import pytest
 import torch
 import transformers as hf
 
+import chapters
 import specdec_lite as sd
+import stand_ins
 import tiny
 from specdec_lite.run import check_parameters, find_chapter
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "notebooks" / "11_real_checkpoints.ipynb"
-CELLS = json.loads(NOTEBOOK.read_text(encoding="utf8"))["cells"]
-CODE = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
-PRODUCTION = json.loads((ROOT / "notebooks" / "A3_in_production.ipynb").read_text(encoding="utf8"))["cells"]
-PROSE = {
-    name: "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    for name, cells in (("11", CELLS), ("A3", PRODUCTION))
+CELLS = {number: chapters.chapter(number) for number in ("11", "A3", "A6")}
+CODE = {
+    number: ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    for number, cells in CELLS.items()
 }
-# What the chapter names, by the model_type of its configuration
-NAMED = {"t5", "mt5", "t5gemma", "bart", "marian", "m2m_100", "whisper", "moonshine"}
+PROSE = {
+    number: "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    for number, cells in CELLS.items()
+}
+ANSWERS = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf8").partition("## What people ask")[2]
+# What a page loads, by the model_type of its configuration; and which names are there to be refused
+NAMED = {
+    "11": ({"t5"}, {"google/mt5-small", "openai/whisper-large-v3", "openai/whisper-small"}),
+    "A6": (
+        {"t5", "t5gemma", "bart", "marian", "m2m_100", "whisper", "moonshine"},
+        {"Helsinki-NLP/opus-mt-en-de"},
+    ),
+}
 
 
-def cell_with(text: str) -> int:
-    (found,) = [i for i, source in enumerate(CODE) if text in source]
+def cell_with(page: str, text: str) -> int:
+    (found,) = [i for i, source in enumerate(CODE[page]) if text in source]
     return found
 
 
-@pytest.fixture(scope="module")
-def lines():
-    """Everything up to the end of the families, run; and what was loaded on the way, by name."""
-    loaded, before = {}, os.getcwd()
+@pytest.fixture(scope="module", params=NAMED)
+def lines(request):
+    """A page up to the end of its lines, run; its number, and what was loaded on the way, by name."""
+    page, loaded, before = request.param, {}, os.getcwd()
     names = {"__name__": "chapter", "gamma": 4, "sd": sd}
     originals = sd.load_pair, sd.load_model
 
@@ -55,12 +64,12 @@ def lines():
 
     sd.load_pair, sd.load_model = pair_of, model_of
     try:
-        for source in CODE[cell_with("import transformers as hf") : cell_with("shelf.cleanup()") + 1]:
+        for source in CODE[page][cell_with(page, "import stand_ins") : cell_with(page, "shelf.cleanup()") + 1]:
             exec(source, names)
     finally:
         sd.load_pair, sd.load_model = originals
         os.chdir(before)
-    return loaded
+    return page, loaded
 
 
 def calls(source: str, name: str) -> list[ast.Call]:
@@ -69,60 +78,56 @@ def calls(source: str, name: str) -> list[ast.Call]:
 
 
 def test_every_family_is_loaded_by_the_line_that_the_reader_types(lines):
-    kinds = {model.hf_model.config.model_type for model in lines.values()}
-    assert kinds == NAMED - {"mt5"}  # which is there to be refused
+    page, loaded = lines
+    kinds, refused = NAMED[page]
+    assert {model.hf_model.config.model_type for model in loaded.values()} == kinds
     typed = {
         argument.value
-        for source in CODE[1:]  # the first one has a line for the notebook alone
+        for source in CODE[page][1:]  # the first one has a line for the notebook alone
         for call in (*calls(source, "load_pair"), *calls(source, "load_model"))
         for argument in call.args
         if isinstance(argument, ast.Constant) and argument.value is not None
     }
-    refused = {"google/mt5-small", "openai/whisper-small", "Helsinki-NLP/opus-mt-en-de"}
-    assert typed - refused == set(lines)
+    assert typed - refused == set(loaded)
 
 
-def test_the_lines_leave_the_working_directory_and_the_random_state_as_they_were(monkeypatch, tmp_path):
+def test_a_page_writes_the_stand_ins_that_it_uses_and_a6_those_of_every_family():
+    asked = {}
+    for page in NAMED:
+        (call,) = calls(CODE[page][cell_with(page, "stand_ins.write")], "write")
+        asked[page] = {argument.value for argument in call.args}
+    families = {name.removeprefix("write_") for name in vars(stand_ins) if name.startswith("write_")}
+    assert asked["11"] < families and asked["A6"] == families - {"mt5"}  # which is there to be refused
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_the_lines_leave_the_working_directory_and_the_random_state_as_they_were(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     state, before = torch.get_rng_state(), random.getstate()
     names = {"gamma": 4, "sd": sd}
-    for source in (CODE[cell_with("import transformers as hf")], CODE[cell_with("def pairs()")]):
-        exec(source, names)
-    exec(CODE[cell_with("shelf.cleanup()")], names)
+    for text in ("import stand_ins", "stand_ins.write", "shelf.cleanup()"):
+        exec(CODE[page][cell_with(page, text)], names)
     assert Path.cwd() == tmp_path and not list(tmp_path.iterdir())
     assert torch.equal(torch.get_rng_state(), state) and random.getstate() == before
 
 
-# Published numbers of parameters
-PARAMETERS = {
-    "t5-small": 60_506_624,
-    "t5-large": 737_668_096,
-    "t5-3b": 2_851_598_336,
-    "flan-t5-small": 76_961_152,
-    "flan-t5-xl": 2_849_757_184,
-    "bart-large-cnn": 406_290_432,
-    "nllb-200-distilled-600M": 615_073_792,
-    "whisper-large-v3": 1_543_490_560,
-}
+def test_every_row_of_the_table_of_families_leads_to_its_heading():
+    headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-"): title for title in heads(PROSE["A6"])}
+    led = [headings[anchor] for anchor in re.findall(r"^\| \[.*?\]\(#([\w-]+)\)", PROSE["A6"], re.MULTILINE)]
+    assert list(dict.fromkeys(led)) == [
+        title for title in heads(PROSE["A6"]) if title not in ("What we learned", "Exercises")
+    ]
 
 
-@pytest.fixture(scope="module")
-def on_paper():
-    names = {"hf": hf, "torch": torch, "sd": sd, "SIDES": ("encoder", "decoder")}
-    exec(CODE[cell_with("def on_paper")], names)
-    return names
+def heads(text: str) -> list[str]:
+    return re.findall(r"^## (.+)$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_a_shape_on_paper_has_the_published_number_of_parameters(on_paper, name):
-    assert sum(parameter.numel() for parameter in on_paper["on_paper"](name).parameters()) == PARAMETERS[name]
-
-
-def test_every_pair_of_the_table_has_one_vocabulary(on_paper):
-    for pair in on_paper["PAIRS"]:
-        sizes = {on_paper["on_paper"](name).get_output_embeddings().weight.shape[0] for name in pair}
-        assert len(sizes) == 1, pair
+def test_every_second_layer_of_t5gemma_is_a_sliding_window_as_a6_says():
+    config = hf.T5GemmaModuleConfig()
+    assert config.layer_types == ["sliding_attention", "full_attention"] * (config.num_hidden_layers // 2)
+    assert config.sliding_window == 4096 and "Half of its layers see only the last 4,096 tokens" in PROSE["A6"]
 
 
 def test_the_defaults_of_assisted_generation_are_those_of_the_page():
@@ -159,21 +164,22 @@ def test_a_misspelt_parameter_is_refused():
 @pytest.mark.parametrize("page", PROSE)
 def test_every_chapter_that_the_page_links_is_there(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", PROSE[page])
-    links += [f"{name}.ipynb" for name in re.findall(r"\{doc\}`[^`]*?<?(\w+)>?`", PROSE[page])]
-    assert links and [link for link in links if not (NOTEBOOK.parent / link).exists()] == []
+    for name in re.findall(r"\{doc\}`(?:[^`]*<)?([^`<>]+)>?`", PROSE[page]):
+        links.append(f"{name}.md" if name.startswith("../book/") else f"{name}.ipynb")
+    assert links and [link for link in links if not (chapters.NOTEBOOKS / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PROSE)
-def test_every_question_and_every_claim_about_an_engine_has_its_source(page):
-    rows = re.findall(r"^\| *(\[.*)\|$", PROSE[page], re.MULTILINE)
-    assert len(rows) == {"11": 8, "A3": 4}[page]
+@pytest.mark.parametrize("text, count", {"what people ask": (ANSWERS, 8), "A3": (PROSE["A3"], 4)}.values())
+def test_every_question_and_every_claim_about_an_engine_has_its_source(text, count):
+    rows = re.findall(r"^\| *(\[.*)\|$", text, re.MULTILINE)
+    assert len(rows) == count
     assert all(re.search(r"\]\(https://(github\.com|nvidia\.github\.io|opennmt\.net)/", row) for row in rows)
 
 
 @pytest.fixture(scope="module")
 def monitor():
     names = {"sqrt": math.sqrt, "deque": deque}
-    exec("".join(next(cell["source"] for cell in PRODUCTION if "class Monitor" in "".join(cell["source"]))), names)
+    exec(CODE["A3"][cell_with("A3", "class Monitor")], names)
     return names["Monitor"]
 
 

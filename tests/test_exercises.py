@@ -29,6 +29,7 @@ from check import (
     chapter_A1,
     chapter_A2,
     chapter_A3,
+    chapter_A6,
 )
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -48,6 +49,7 @@ CHECKERS = {
     "A1": chapter_A1,
     "A2": chapter_A2,
     "A3": chapter_A3,
+    "A6": chapter_A6,
 }
 
 
@@ -908,8 +910,67 @@ MISTAKES_A3 = {
 }
 
 
+def says(**changed):
+    """Exercise A6.1's solution, with a rule exchanged."""
+    return lambda facts: chapter_A6.arguments(facts, **changed)
+
+
+def fits(**changed):
+    """Exercise A6.2's solution, with a rule left out or exchanged."""
+    return lambda target, draft: chapter_A6.why_not(target, draft, **changed)
+
+
+def only_in_target(target, draft):
+    return next((piece for piece, i in target["ids"].items() if draft["ids"].get(piece) != i), None)
+
+
+def other_names(target, draft):
+    return next(iter(target["ids"].keys() ^ draft["ids"].keys()), None)
+
+
+def other_order(target, draft):
+    pairs = zip(target["ids"].items(), draft["ids"].items())
+    return next((a[0] for a, b in pairs if a != b), None)
+
+
+MISTAKES_A6 = {
+    "nothing": ("ex_A6_1", lambda facts: {}, "for every family"),
+    "a list": ("ex_A6_1", lambda facts: list(says()(facts) or ()), "return a dictionary"),
+    "arguments of None": ("ex_A6_1", lambda facts: {"prefix": None, **(says()(facts) or {})}, "leave an argument out"),
+    "another argument": ("ex_A6_1", lambda facts: says()(facts) and {"task": facts["task"]}, "'task'"),
+    "its own prefix": ("ex_A6_1", says(silent=()), "by itself"),
+    "a language for all": ("ex_A6_1", says(codes=True), "refuses language="),
+    "no language": ("ex_A6_1", says(codes=False), "must be told"),
+    "any branch": ("ex_A6_1", says(branch=lambda files: True), '"flax" has none'),
+    "one file": ("ex_A6_1", says(safe=lambda files: "model.safetensors" in files), "several files"),
+    "never converts": ("ex_A6_1", says(convert={}), "return None"),
+    "opens pickles": ("ex_A6_1", says(safe=lambda files: True), "never opened"),
+    "no prefix": ("ex_A6_1", says(silent=chapter_A6.PREFIXES), "right is {'prefix': 'summarize: '}"),
+    "a reason for all": ("ex_A6_2", lambda target, draft: "size", "for every two models"),
+    "true or false": ("ex_A6_2", lambda target, draft: fits()(target, draft) is None, "return None"),
+    "an id": ("ex_A6_2", lambda target, draft: fits()(target, draft) and "2", "not its id"),
+    "any kind": ("ex_A6_2", fits(kind=False), "without an encoder"),
+    "any size": ("ex_A6_2", fits(rows=None), "compare the rows"),
+    "pieces for rows": ("ex_A6_2", fits(rows="ids"), "8 rows against 4"),
+    "sizes only": ("ex_A6_2", fits(same=lambda target, draft: None), "other ids"),
+    "names only": ("ex_A6_2", fits(same=other_names), "not names"),
+    "target's pieces only": ("ex_A6_2", fits(same=only_in_target), "in the target and in the draft"),
+    "in their order": ("ex_A6_2", fits(same=other_order), "the order in which"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
-GROUPS = [MISTAKES, MISTAKES_8, MISTAKES_9, MISTAKES_10, MISTAKES_11, MISTAKES_A1, MISTAKES_A2, MISTAKES_A3]
+GROUPS = [
+    MISTAKES,
+    MISTAKES_8,
+    MISTAKES_9,
+    MISTAKES_10,
+    MISTAKES_11,
+    MISTAKES_A1,
+    MISTAKES_A2,
+    MISTAKES_A3,
+    MISTAKES_A6,
+]
 CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}
 
 
