@@ -14,6 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 import specdec_lite as sd
+from specdec_lite.fast.kernels import pack
 from specdec_lite.generation import plan_round
 from test_pages import MODULES
 
@@ -203,6 +204,12 @@ def test_the_block_rule_drawn_is_the_packages():
         found = sd.BlockRule().weights(*rows, torch.tensor(draft))
         assert torch.allclose(found[1:], torch.tensor(drawn).double())
         assert float(sd.BlockRule().heads(*rows, torch.tensor(draft))[-1]) == pytest.approx(drawn[-1])  # both are kept
+
+
+def test_the_order_drawn_is_that_of_packed_weights():
+    inputs, outputs = draw.PRODUCT.values()
+    weight = torch.arange(2.0 * outputs * inputs).view(2 * outputs, inputs)
+    assert torch.equal(pack(weight).flatten()[: 2 * outputs], weight[:outputs, :2].T.flatten())  # input 0, then input 1
 
 
 def test_the_rounds_drawn_are_the_pocket_pairs():

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from specdec_lite import recorded
 from specdec_lite.display import COLOURS
+from specdec_lite.fast.kernels import WIDE
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "book" / "assets" / "drawings"
@@ -48,10 +49,16 @@ BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual
 # Two rows whose guesses have opposite luck: of the first all are kept, of the second none. (A test runs the plan.)
 LEAD = {"gamma": 4, "kept": {"A": 4, "B": 0}, "rounds": 7}
 
+<<<<<<< HEAD
 # Appendix A1: the shipped target was grown, each layer into `copies`; from which of its decoder layers the draft's
 # begin (from 1). (A test grows a model, and makes a draft, with the notebook's own functions.)
 GROWN = {"shallow": 4, "copies": 3, "draft": 2}
 TAKEN = [(i + 1) * GROWN["shallow"] * GROWN["copies"] // GROWN["draft"] for i in range(GROWN["draft"])]
+=======
+# A product of weights with one position: how many numbers one instruction takes, and how many outputs lie side by side
+# in packed weights.
+PRODUCT = {"at once": 16, "packed": WIDE}
+>>>>>>> e12
 
 # The modules, from the ground up, as the page about them lists them (a test compares): boxes side by side, each with a
 # title and rows of modules. Those of CORE carry the ideas; the Makefile counts their lines.
@@ -906,6 +913,7 @@ def sits_out() -> Drawing:
     return d
 
 
+<<<<<<< HEAD
 def grow() -> Drawing:
     shallow, copies, _ = GROWN.values()
     part, many = f"1/{copies}", spelled(copies)
@@ -989,6 +997,61 @@ def borrows() -> Drawing:
         end = left + wide + 2
     d.text(x0, low + 78, "the draft’s decoder", "bold")
     d.text(x0, low + 104, f"{own} layers of its own: these learn", "small")
+=======
+def packed() -> Drawing:
+    n, wide = PRODUCT.values()
+    half, top, high = 256, 84, 192
+    sums = top + high + 82
+    d = Drawing(
+        "packed",
+        sums + 142,
+        f"The same matrix, read in two orders. In row order {n} partial sums of one output are left to add up. In "
+        f"packed order each number belongs to an output of its own.",
+        f"Packed weights leave nothing to add up. Two copies of a matrix with {wide} outputs, a row each, and {n} "
+        f"inputs, a column each. Left, row order: one row is read, {n} weights of one output, and multiplied by {n} "
+        f"inputs. That makes {n} partial sums, and lines run from all of them to a single output. Right, packed order: "
+        f"one column is read, the weights of {wide} outputs, and multiplied by one input. That makes {wide} sums, and "
+        "each of them is an output.",
+    )
+    left, right = LEFT, RIGHT - half
+    names = {left: "row order", right: "packed order"}
+    for x, name in names.items():
+        d.text(x, 30, name, "bold")
+        d.text(x, 70, "inputs", "small soft")
+        d.arrow((x + 70, 64), (x + 100, 64))
+        d.text(x + half - 18, 70, "outputs", "small soft end")
+        d.arrow((x + half - 6, 54), (x + half - 6, 76))
+        d.rect(x, top, half, high, "wash line")
+    cell, row = half / n, high / wide
+    at = 5  # the output whose row is read, and the input whose column is
+    for i in range(n):
+        d.rect(left + cell * i + 0.5, top + row * at, cell - 1, row, "target full")
+    for j in range(wide):
+        d.rect(right + cell * at, top + row * j + 0.5, cell, row - 1, "target full")
+    reading = top + row * at + row + 4
+    d.arrow((left + 8, reading + 8), (left + 104, reading + 8))
+    d.text(left + 8, reading + 36, f"{n} weights of one", "small")
+    d.text(left + 8, reading + 60, "output, at once", "small")
+    beside = right + cell * (at + 1) + 12
+    d.arrow((beside, top + 12), (beside, top + 92))
+    d.text(beside + 10, top + 40, "a weight each", "small")
+    d.text(beside + 10, top + 64, f"of {wide} outputs", "small")
+    for x, times in ((left, f"times {n} inputs"), (right, "times one input")):
+        d.arrow((x + 64, top + high + 6), (x + 64, sums - 34))
+        d.text(x + 76, top + high + 32, times, "small")
+    for x, lanes, said in ((left, n, f"{n} partial sums"), (right, wide, f"{wide} sums, an output each")):
+        d.text(x + half / 2, sums - 12, said, "small middle")
+        for i in range(lanes):
+            d.rect(x + half / lanes * i, sums, half / lanes, 26, "wash line")
+    low = sums + 74
+    for i in range(n):
+        d.path(along((left + cell * (i + 0.5), sums + 30), (left + half / 2, low - 4)))
+    d.rect(left + half / 2 - cell / 2, low, cell, 26, "wash ink thick")
+    d.text(left + half / 2 + 22, low + 19, "one output", "small bold")
+    d.rect(right, sums, half, 26, "bare ink thick")
+    d.text(right + half / 2, sums + 52, "nothing to add up", "small bold middle")
+    d.text(left, low + 56, f"left to do: add up {n} numbers", "small")
+>>>>>>> e12
     return d
 
 
@@ -1042,7 +1105,11 @@ def chip_width(word: str) -> float:
 
 DRAWINGS = [
     *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, sits_out),
+<<<<<<< HEAD
     *(modules, caches_all_kept, caches_refused, hole, block, grow, borrows),
+=======
+    *(modules, caches_all_kept, caches_refused, hole, block, packed),
+>>>>>>> e12
 ]
 
 
