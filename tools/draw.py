@@ -49,16 +49,14 @@ BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual
 # Two rows whose guesses have opposite luck: of the first all are kept, of the second none. (A test runs the plan.)
 LEAD = {"gamma": 4, "kept": {"A": 4, "B": 0}, "rounds": 7}
 
-<<<<<<< HEAD
 # Appendix A1: the shipped target was grown, each layer into `copies`; from which of its decoder layers the draft's
 # begin (from 1). (A test grows a model, and makes a draft, with the notebook's own functions.)
 GROWN = {"shallow": 4, "copies": 3, "draft": 2}
 TAKEN = [(i + 1) * GROWN["shallow"] * GROWN["copies"] // GROWN["draft"] for i in range(GROWN["draft"])]
-=======
+
 # A product of weights with one position: how many numbers one instruction takes, and how many outputs lie side by side
 # in packed weights.
 PRODUCT = {"at once": 16, "packed": WIDE}
->>>>>>> e12
 
 # The modules, from the ground up, as the page about them lists them (a test compares): boxes side by side, each with a
 # title and rows of modules. Those of CORE carry the ideas; the Makefile counts their lines.
@@ -913,7 +911,6 @@ def sits_out() -> Drawing:
     return d
 
 
-<<<<<<< HEAD
 def grow() -> Drawing:
     shallow, copies, _ = GROWN.values()
     part, many = f"1/{copies}", spelled(copies)
@@ -997,7 +994,9 @@ def borrows() -> Drawing:
         end = left + wide + 2
     d.text(x0, low + 78, "the draft’s decoder", "bold")
     d.text(x0, low + 104, f"{own} layers of its own: these learn", "small")
-=======
+    return d
+
+
 def packed() -> Drawing:
     n, wide = PRODUCT.values()
     half, top, high = 256, 84, 192
@@ -1051,7 +1050,6 @@ def packed() -> Drawing:
     d.rect(right, sums, half, 26, "bare ink thick")
     d.text(right + half / 2, sums + 52, "nothing to add up", "small bold middle")
     d.text(left, low + 56, f"left to do: add up {n} numbers", "small")
->>>>>>> e12
     return d
 
 
@@ -1105,11 +1103,7 @@ def chip_width(word: str) -> float:
 
 DRAWINGS = [
     *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, sits_out),
-<<<<<<< HEAD
-    *(modules, caches_all_kept, caches_refused, hole, block, grow, borrows),
-=======
-    *(modules, caches_all_kept, caches_refused, hole, block, packed),
->>>>>>> e12
+    *(modules, caches_all_kept, caches_refused, hole, block, packed, grow, borrows),
 ]
 
 
