@@ -29,6 +29,7 @@ from check import (
     chapter_A1,
     chapter_A2,
     chapter_A3,
+    chapter_A5,
     chapter_A6,
 )
 
@@ -49,6 +50,7 @@ CHECKERS = {
     "A1": chapter_A1,
     "A2": chapter_A2,
     "A3": chapter_A3,
+    "A5": chapter_A5,
     "A6": chapter_A6,
 }
 
@@ -699,13 +701,8 @@ MISTAKES_9 = {
 }
 
 
-def rows_that_fit(fixed=lambda one, two: 2 * one - two, row=lambda one, two: two - one, last=lambda x: max(0, int(x))):
-    """Exercise 10.2's solution with a part exchanged."""
-    return lambda one, two, card: last((card - fixed(one, two)) / row(one, two))
-
-
 def refilled(order=list, room=lambda places: places, stays=lambda left: left > 1, at_once=True):
-    """Exercise 10.3's solution with a part exchanged."""
+    """Exercise 10.2's solution with a part exchanged."""
 
     def function(lengths, places):
         queue, batch, done = order(lengths), [], 0
@@ -733,21 +730,14 @@ MISTAKES_10 = {
     "never waits": ("ex_10_1", lambda a, b: 0.0, "can't run away for ever"),
     "every other round": ("ex_10_1", lambda a, b: 0.5, "nobody ever waits"),
     "squared": ("ex_10_1", lambda a, b: 1 - (b / a) ** 2, "you say"),
-    "weights for each row": ("ex_10_2", lambda one, two, card: card // one, "weights are paid once"),
-    "one row short": ("ex_10_2", rows_that_fit(fixed=lambda one, two: one), "one row short"),
-    "no weights": ("ex_10_2", rows_that_fit(fixed=lambda one, two: 0), "forget what is fixed"),
-    "two sets of weights": ("ex_10_2", lambda one, two, card: 2 * card // two, "one set of weights"),
-    "part of a row": ("ex_10_2", rows_that_fit(last=math.ceil), "round down"),
-    "rows not whole": ("ex_10_2", rows_that_fit(last=lambda x: x), "rows are whole"),
-    "fewer than none": ("ex_10_2", rows_that_fit(last=math.floor), "return 0, not -4"),
-    "still batches": ("ex_10_3", refilled(at_once=False), "before *every* pass"),
-    "no empty place": ("ex_10_3", lambda lengths, places: math.ceil(sum(lengths) / places), "no place ever empty"),
-    "one by one": ("ex_10_3", lambda lengths, places: sum(lengths), "one text after the other"),
-    "all at once": ("ex_10_3", lambda lengths, places: max(lengths, default=0), "only so many places"),
-    "longest first": ("ex_10_3", refilled(order=lambda x: sorted(x, reverse=True)), "may not reorder"),
-    "leaves late": ("ex_10_3", refilled(stays=lambda left: left > 0), "its place is free before the next one"),
-    "a place too many": ("ex_10_3", refilled(room=lambda places: places + 1), "you say"),
-    "takes the list apart": ("ex_10_3", emptied, "changes the list"),
+    "still batches": ("ex_10_2", refilled(at_once=False), "before *every* pass"),
+    "no empty place": ("ex_10_2", lambda lengths, places: math.ceil(sum(lengths) / places), "no place ever empty"),
+    "one by one": ("ex_10_2", lambda lengths, places: sum(lengths), "one text after the other"),
+    "all at once": ("ex_10_2", lambda lengths, places: max(lengths, default=0), "only so many places"),
+    "longest first": ("ex_10_2", refilled(order=lambda x: sorted(x, reverse=True)), "may not reorder"),
+    "leaves late": ("ex_10_2", refilled(stays=lambda left: left > 0), "its place is free before the next one"),
+    "a place too many": ("ex_10_2", refilled(room=lambda places: places + 1), "you say"),
+    "takes the list apart": ("ex_10_2", emptied, "changes the list"),
 }
 
 
@@ -959,6 +949,48 @@ MISTAKES_A6 = {
 }
 
 
+def rows_that_fit(fixed=lambda one, two: 2 * one - two, row=lambda one, two: two - one, last=lambda x: max(0, int(x))):
+    """Exercise A5.1's solution with a part exchanged."""
+    return lambda one, two, card: last((card - fixed(one, two)) / row(one, two))
+
+
+def let_in(**changed):
+    """Exercise A5.2's solution, with what it looks at, or whom it lets in, exchanged."""
+    return lambda *given: chapter_A5.served(*given, **changed)
+
+
+def uses_up(queue, *rest):
+    """Right, but it takes the caller's list apart."""
+    found = chapter_A5.served(queue, *rest)
+    queue.clear()
+    return found
+
+
+MISTAKES_A5 = {
+    "weights for each row": ("ex_A5_1", lambda one, two, card: card // one, "weights are paid once"),
+    "one row short": ("ex_A5_1", rows_that_fit(fixed=lambda one, two: one), "one row short"),
+    "no weights": ("ex_A5_1", rows_that_fit(fixed=lambda one, two: 0), "forget what is fixed"),
+    "two sets of weights": ("ex_A5_1", lambda one, two, card: 2 * card // two, "one set of weights"),
+    "part of a row": ("ex_A5_1", rows_that_fit(last=math.ceil), "round down"),
+    "rows not whole": ("ex_A5_1", rows_that_fit(last=lambda x: x), "rows are whole"),
+    "fewer than none": ("ex_A5_1", rows_that_fit(last=math.floor), "return 0, not -4"),
+    "now": ("ex_A5_2", let_in(need=chapter_A5.at_once), "caches grow"),
+    "one pass ahead": ("ex_A5_2", let_in(need=chapter_A5.next_pass), "all passes to come"),
+    "all peaks at once": ("ex_A5_2", let_in(need=chapter_A5.at_the_end), "too careful"),
+    "sources only": ("ex_A5_2", let_in(need=chapter_A5.of_sources), "for each token that is written"),
+    "texts only": ("ex_A5_2", let_in(need=chapter_A5.of_texts), "the sources take memory"),
+    "last token forgotten": ("ex_A5_2", let_in(need=chapter_A5.one_token_less), "the last token counts"),
+    "still there": ("ex_A5_2", let_in(need=chapter_A5.one_pass_more), "gone before the next pass"),
+    "leaves a pass late": ("ex_A5_2", let_in(last=0), "one pass too many"),
+    "overtaken": ("ex_A5_2", let_in(skip=True), "may overtake"),
+    "batch by batch": ("ex_A5_2", let_in(refill=False), "before *every* pass"),
+    "never full": ("ex_A5_2", let_in(strict=True), "just `room` bytes"),
+    "one after the other": ("ex_A5_2", lambda queue, *_: sum(new for _, new in queue), "in every row"),
+    "a pass too many": ("ex_A5_2", lambda *given: chapter_A5.served(*given) + 1, "right is 19"),
+    "queue taken apart": ("ex_A5_2", uses_up, "changes the list"),
+}
+
+
 # An exercise has names of its own: no chapter takes another's case away.
 GROUPS = [
     MISTAKES,
@@ -969,6 +1001,7 @@ GROUPS = [
     MISTAKES_A1,
     MISTAKES_A2,
     MISTAKES_A3,
+    MISTAKES_A5,
     MISTAKES_A6,
 ]
 CASES = {f"{case[0]} {name}": case for mistakes in GROUPS for name, case in mistakes.items()}

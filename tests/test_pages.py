@@ -173,6 +173,7 @@ IGNORED = {  # what is not compared for another reason
     ("11", "half = sd.load_pair"): "half precision: another processor rounds otherwise",
     ("11", "best_two"): "half precision",
     ("11", "{ties} have two exactly equal"): "half precision",
+    ("A5", "ru_maxrss"): "the memory of a whole process",
 }
 # Whose numbers they are; a table claims nothing.
 WHOSE = r"[Ii]n this run|[Oo]n (?:this|your) machine|[Yy]ours|^\|"

@@ -34,42 +34,6 @@ def ex_10_1(waits) -> str | None:
     return None
 
 
-# bytes: one row, two rows, card
-CARDS = [(5000, 5400, 6000), (5000, 5400, 5799), (5000, 5400, 5800), (700, 900, 6000), (6000, 6100, 6000)]
-TOO_LARGE = (6500, 6600, 6000)
-
-
-def rows(one, two, card):
-    return (card - (2 * one - two)) // (two - one)
-
-
-@checker
-def ex_10_2(most_rows) -> str | None:
-    """(card - fixed) // (two - one), and never below 0."""
-    found = [most_rows(*case) for case in CARDS]
-
-    def like(answer):
-        return found == [answer(*case) for case in CARDS]
-
-    if like(lambda one, two, card: card // one):
-        return "the weights are paid once; only what each row brings with it grows: what does the second row add?"
-    if like(lambda one, two, card: (card - one) // (two - one)):
-        return "one row short: in `one` the first row is already in; subtract only what is fixed"
-    if like(lambda one, two, card: card // (two - one)):
-        return "you forget what is fixed: the weights are there, too"
-    if like(lambda one, two, card: 2 * card // two):
-        return "two rows have one set of weights, not two: they don't scale with the rows"
-    if like(lambda one, two, card: ceil((card - (2 * one - two)) / (two - one))):
-        return "round down: the row that fits only in part doesn't fit"
-    if any(isinstance(x, float) and not x.is_integer() for x in found):
-        return f"rows are whole: for (one, two, card) = {CARDS[0]} you say {found[0]}"
-    if not like(rows):
-        return f"for (one, two, card) = {CARDS} you say {found}, right is {[rows(*case) for case in CARDS]}"
-    if most_rows(*TOO_LARGE) != 0:
-        return f"for (one, two, card) = {TOO_LARGE} not even one row fits: return 0, not {most_rows(*TOO_LARGE)}"
-    return None
-
-
 QUEUES = [
     ([5, 4, 4, 1, 6], 2), ([3, 3, 3], 3), ([9, 2, 2, 2, 2, 7, 8, 3], 3), ([4], 5), ([1, 6, 2, 2, 2, 5], 2), ([], 2),
 ]  # fmt: skip
@@ -90,7 +54,7 @@ def by_batches(lengths, places):
 
 
 @checker
-def ex_10_3(passes) -> str | None:
+def ex_10_2(passes) -> str | None:
     """A queue, and places that are filled as soon as they are free."""
     given = [list(lengths) for lengths, _ in QUEUES]
     found = [passes(lengths, places) for lengths, (_, places) in zip(given, QUEUES)]
