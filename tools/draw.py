@@ -834,8 +834,9 @@ def coins() -> Drawing:
     d = Drawing(
         "coins",
         468,
-        "The coins of three drafts. All are flipped, and the last heads decides. At a first A the coin never shows heads. "
-        f"The coin behind it saves this A with {average}: the next guess is A with {parts[0]}, and B with {parts[1]}.",
+        "The coins of three drafts. All are flipped, and the last heads decides. At a first A the coin never shows "
+        f"heads. The coin behind it saves this A with {average}: the next guess is A with {parts[0]}, "
+        f"B with {parts[1]}.",
         "The last heads decides how many guesses stay. Three drafts, each with two coins and all that they can show. "
         f"AA: heads has the chance {first[0]} at the first coin and {first[1]} at the second. With "
         f"{throws('AA')[0][1]} the second shows heads, and both stay; with {throws('AA')[1][1]} none stays. AB: "
