@@ -212,6 +212,26 @@ def test_the_order_drawn_is_that_of_packed_weights():
     assert torch.equal(pack(weight).flatten()[: 2 * outputs], weight[:outputs, :2].T.flatten())  # input 0, then input 1
 
 
+def test_the_coins_drawn_are_the_packages():
+    p, q = (torch.tensor([float(pair[i]) for pair in draw.PAIR.values()]).double() for i in (0, 1))
+    rows = torch.stack([p] * 3), torch.stack([q, q, 0 * q])
+    for name in map("".join, product("AB", repeat=2)):
+        found = sd.BlockRule().heads(*rows, torch.tensor(["AB".index(word) for word in name]))
+        assert torch.allclose(found, torch.tensor([float(h) for h in draw.heads(name)]).double())
+        cuts = sd.cut_probs(sd.BlockRule(), *rows, torch.tensor(["AB".index(word) for word in name]))
+        drawn = [sum(chance for _, chance, n in draw.throws(name) if n == cut) for cut in range(3)]
+        assert cuts.tolist() == pytest.approx([float(x) for x in drawn])
+
+
+def test_with_the_same_noise_both_choose_the_same_and_with_other_noise_they_dont():
+    (one, x, same, y), (again, z, other, other_y) = draw.choices()
+    assert one == same == again and other != one and x == y == z != other_y
+    assert min(*one, *other) > 0  # a bar stands on its lower part
+    page = next(ROOT.glob("notebooks/A4_*.ipynb")).read_text(encoding="utf8")
+    drawn = (f"noise({seed}, {draw.COUPLED['position']}, 3)" for seed in draw.COUPLED["seeds"])
+    assert ", ".join(drawn) in page
+
+
 def test_the_rounds_drawn_are_the_pocket_pairs():
     pair = sd.load_pair()
     run = sd.speculative_generate(*pair, draw.TEXT, gamma=4, temperature=0.0, max_new_tokens=20)

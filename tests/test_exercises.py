@@ -29,6 +29,7 @@ from check import (
     chapter_A1,
     chapter_A2,
     chapter_A3,
+    chapter_A4,
     chapter_A5,
     chapter_A6,
 )
@@ -50,6 +51,7 @@ CHECKERS = {
     "A1": chapter_A1,
     "A2": chapter_A2,
     "A3": chapter_A3,
+    "A4": chapter_A4,
     "A5": chapter_A5,
     "A6": chapter_A6,
 }
@@ -545,7 +547,7 @@ def coupled(
     extra=0,
     goes_on=False,
 ):
-    """Exercise 8.3's solution, with one part exchanged."""
+    """Exercise A4.1's solution, with one part exchanged."""
 
     def function(P, Q, gamma, length, draw):
         text, kept = (), 0
@@ -607,18 +609,6 @@ MISTAKES_8 = {
     "too near": ("ex_8_2", lambda: ([3, 2], [2, 3]), "a surplus of 3/2"),
     "too far": ("ex_8_2", lambda: ([9, 1], [1, 9]), "comes with 9/100"),
     "a surplus for nothing": ("ex_8_2", lambda: ([9, 7], [1, 7]), "above 1 it buys nothing more"),
-    "nothing drafted": ("ex_8_3", lambda P, Q, g, n, draw: coupled()(P, Q, 0, n, draw), "no guess was kept"),
-    "no count": ("ex_8_3", lambda P, Q, g, n, draw: coupled()(P, Q, g, n, draw)[0], "return the text and the number"),
-    "places of the round": (
-        "ex_8_3",
-        coupled(position=lambda text, start: len(text) - len(start)),
-        "from the beginning",
-    ),
-    "the guess stays": ("ex_8_3", coupled(emits=lambda own, guess: guess), "is not the target's own"),
-    "bonus counted": ("ex_8_3", coupled(extra=1), "only guesses are kept"),
-    "beyond the end": ("ex_8_3", coupled(limit=lambda gamma, left: gamma), "draft r - 1 at most"),
-    "one guess": ("ex_8_3", coupled(limit=lambda gamma, left: min(gamma, 1, left - 1)), "draft γ of them"),
-    "counts behind": ("ex_8_3", counts_behind, "count for nothing"),
 }
 
 
@@ -900,6 +890,35 @@ MISTAKES_A3 = {
 }
 
 
+MISTAKES_A4 = {
+    "nothing drafted": ("ex_A4_1", lambda P, Q, g, n, draw: coupled()(P, Q, 0, n, draw), "no guess was kept"),
+    "no count": ("ex_A4_1", lambda P, Q, g, n, draw: coupled()(P, Q, g, n, draw)[0], "return the text and the number"),
+    "places of the round": (
+        "ex_A4_1",
+        coupled(position=lambda text, start: len(text) - len(start)),
+        "from the beginning",
+    ),
+    "the guess stays": ("ex_A4_1", coupled(emits=lambda own, guess: guess), "is not the target's own"),
+    "bonus counted": ("ex_A4_1", coupled(extra=1), "only guesses are kept"),
+    "beyond the end": ("ex_A4_1", coupled(limit=lambda gamma, left: gamma), "draft r - 1 at most"),
+    "one guess": ("ex_A4_1", coupled(limit=lambda gamma, left: min(gamma, 1, left - 1)), "draft γ of them"),
+    "counts behind": ("ex_A4_1", counts_behind, "count for nothing"),
+    "p and q only": ("ex_A4_2", lambda: ([2, 1, 1], [2, 1, 0]), "return p, q and l"),
+    "chances of three": ("ex_A4_2", lambda: ([0.5, 0.25, 0.25], [2, 1, 0], 0.75), "whole numbers"),
+    "two tokens": ("ex_A4_2", lambda: ([3, 1], [1, 0], 0.75), "three whole numbers"),
+    "never written": ("ex_A4_2", lambda: ([3, 1, 0], [1, 0, 0], 0.75), "all of p must be above 0"),
+    "percent": ("ex_A4_2", lambda: ([2, 1, 1], [2, 1, 0], 75), "at most 1"),
+    "the same": ("ex_A4_2", lambda: ([2, 1, 1], [4, 2, 2], 0.5), "nothing to buy"),
+    "exact": ("ex_A4_2", lambda: ([2, 1, 1], [2, 1, 0], 1), "is the exact rule"),
+    "opposites": ("ex_A4_2", lambda: ([1, 1, 8], [8, 1, 1], Fraction(3, 4)), "token 0 has q = 4/5 above p/l = 2/15"),
+    "too near to 1": ("ex_A4_2", lambda: ([2, 1, 1], [2, 1, 0], Fraction(4, 5)), "is refused, and brings no bias"),
+    "spent on nothing": ("ex_A4_2", lambda: ([2, 1, 1], [6, 3, 1], 0.75), "that brings no bias"),
+    "l too small": ("ex_A4_2", lambda: ([2, 1, 1], [2, 1, 0], 0.5), "would be kept"),
+    "far, by a small l": ("ex_A4_2", lambda: ([1, 1, 2], [1, 1, 0], 0.5), "l can be nearer to 1"),
+    "near, and not enough": ("ex_A4_2", lambda: ([4, 4, 2], [1, 1, 0], Fraction(4, 5)), "less than 1/4"),
+}
+
+
 def says(**changed):
     """Exercise A6.1's solution, with a rule exchanged."""
     return lambda facts: chapter_A6.arguments(facts, **changed)
@@ -1001,6 +1020,7 @@ GROUPS = [
     MISTAKES_A1,
     MISTAKES_A2,
     MISTAKES_A3,
+    MISTAKES_A4,
     MISTAKES_A5,
     MISTAKES_A6,
 ]

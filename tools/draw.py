@@ -8,6 +8,7 @@ One file serves light and dark: the page that shows it tells it which of the two
 
 import argparse
 import math
+import random
 from fractions import Fraction
 from html import escape
 from itertools import accumulate, pairwise, product
@@ -42,6 +43,14 @@ Q = [Fraction(1, 6), Fraction(5, 6), Fraction(0)]
 
 # Chapter 8's toy: two tokens, the same p and q at both places of a draft of two.
 PAIR = {"A": (Fraction(1, 3), Fraction(2, 3)), "B": (Fraction(2, 3), Fraction(1, 3))}  # p, q
+
+# Appendix A4's two rows and its noise: g = -log(-log u) from the seed and the position, here 11.
+COUPLED = {
+    "p": [Fraction(5, 10), Fraction(3, 10), Fraction(2, 10)],
+    "q": [Fraction(2, 10), Fraction(5, 10), Fraction(3, 10)],
+    "seeds": (0, 1),  # the noise of both; other noise for the draft
+    "position": 11,
+}
 
 # A batch after a round: how many guesses each row kept, and what the target added (None: a kept EOS ended the row).
 BATCH = {"before": 3, "gamma": 4, "rows": {"A": (4, "bonus"), "B": (0, "residual"), "C": (2, None)}}
@@ -805,6 +814,160 @@ def block() -> Drawing:
     return d
 
 
+def heads(draft: str) -> list[Fraction]:
+    """The chance of heads of each of the block rule's coins."""
+    found, ws = [], [after for _, after in weights(draft)]
+    for i, w in enumerate(ws):
+        behind_all = i == len(ws) - 1  # nothing is proposed there
+        z = sum(max(w * p - (0 if behind_all else q), Fraction(0)) for p, q in PAIR.values())
+        found.append(z / (z + 1 - w) if w < 1 else Fraction(1))
+    return found
+
+
+def throws(draft: str) -> list[tuple[tuple[bool, ...], Fraction, int]]:
+    """What the coins can show: heads or tails, the chance of that, and how many guesses stay."""
+    found = []
+    for shown in product((True, False), repeat=len(draft)):
+        chance = math.prod(h if up else 1 - h for h, up in zip(heads(draft), shown))
+        if chance:
+            found.append((shown, chance, max((i + 1 for i, up in enumerate(shown) if up), default=0)))
+    return found
+
+
+def coins() -> Drawing:
+    drafts = ("AA", "AB", "BA")
+    stays = [sum(chance for _, chance, n in throws(name) if n) for name in drafts[:2]]
+    parts = [PAIR[name[1]][1] for name in drafts[:2]]  # how often that guess comes second
+    average = sum(part * stay for part, stay in zip(parts, stays))
+    summed = " + ".join(f"{part} · {stay}" for part, stay in zip(parts, stays)) + f" = {average}"
+    first, second, third = ([str(h) for h in heads(name)] for name in drafts)
+    d = Drawing(
+        "coins",
+        468,
+        "The coins of three drafts. All are flipped, and the last heads decides. At a first A the coin never shows "
+        f"heads. The coin behind it saves this A with {average}: the next guess is A with {parts[0]}, "
+        f"B with {parts[1]}.",
+        "The last heads decides how many guesses stay. Three drafts, each with two coins and all that they can show. "
+        f"AA: heads has the chance {first[0]} at the first coin and {first[1]} at the second. With "
+        f"{throws('AA')[0][1]} the second shows heads, and both stay; with {throws('AA')[1][1]} none stays. AB: "
+        f"the chances are {second[0]} and {second[1]}, so both always stay. BA: {third[0]} and {third[1]}. With "
+        f"{throws('BA')[0][1]} the last heads is the second coin, and both stay; with {throws('BA')[1][1]} it is the "
+        f"first, and only B stays. So a first A stays in {summed} of all cases, its weight.",
+    )
+    x_chance, x_shown, x_kept, x_words, wide = 166, 182, 370, 460, 66
+    for x, words, look in (
+        (LEFT, "guesses", ""),
+        (x_chance, "chance", "end"),
+        (x_shown + wide + 3, "the coins show", "middle"),
+        (x_kept, "what stays", ""),
+    ):
+        d.text(x, 30, words, f"small soft {look}".strip())
+    y = 48
+    for name in drafts:
+        for i, (word, chance) in enumerate(zip(name, heads(name))):
+            d.chip(LEFT + 48 * i, y, 42, word, "draft", 36)
+            d.add("circle", "wash line", cx=LEFT + 21 + 48 * i, cy=y + 64, r=21)
+            d.text(LEFT + 21 + 48 * i, y + 70, str(chance), "middle small")
+        rows = throws(name)
+        for row, (shown, chance, n) in enumerate(rows):
+            top = y + 26 if len(rows) == 1 else y + 2 + 48 * row
+            d.text(x_chance, top + 23, str(chance), "end")
+            for i, up in enumerate(shown):
+                decides = up and i == n - 1
+                x = x_shown + (wide + 6) * i
+                d.rect(x, top, wide, 34, "accepted accepted-edge thick" if decides else "bare line", r=6)
+                d.text(x + wide / 2, top + 23, "heads" if up else "tails", f"middle small{' bold' * decides}")
+            d.arrow((x_shown + 2 * wide + 12, top + 17), (x_kept - 8, top + 17))
+            for i, word in enumerate(name):
+                d.chip(x_kept + 44 * i, top - 1, 38, word, "accepted" if i < n else "refused", 36)
+            words = {0: "none", len(name): "both"}.get(n, f"only {name[:n]}")
+            d.text(x_words, top + 23, words, "small")
+        y += 108
+        if name == drafts[1]:
+            d.text(LEFT, y + 14, f"So the first A stays in {summed} of all cases.", "small")
+            y += 44
+        if name != drafts[-1]:
+            d.path(along((LEFT, y - 8), (RIGHT, y - 8)), "line dots")
+            y += 8
+    d.text(LEFT, y + 20, "In a circle: the chance of heads. Thick: the last heads.", "small soft")
+    return d
+
+
+def noise(seed: int) -> list[float]:
+    """As appendix A4 makes it, one number for each token."""
+    rng = random.Random(f"{seed}/{COUPLED['position']}")
+    return [-math.log(-math.log(rng.random())) for _ in COUPLED["p"]]
+
+
+def choices() -> list[tuple[list[float], int, list[float], int]]:
+    """With the same noise, then with other noise for the draft: the target's noise and choice, and the draft's."""
+
+    def choose(row, g) -> int:
+        scores = [math.log(x) + g_x for x, g_x in zip(row, g)]
+        return scores.index(max(scores))
+
+    one, other = map(noise, COUPLED["seeds"])
+    return [(one, choose(COUPLED["p"], one), g, choose(COUPLED["q"], g)) for g in (one, other)]
+
+
+def shared_noise() -> Drawing:
+    p, q = COUPLED["p"], COUPLED["q"]
+    (one, x, _, _), (_, _, other, y) = choices()
+    likes = p.index(max(p)), q.index(max(q))
+
+    def listed(values) -> str:
+        return ", ".join(f"{value:.1f}" for value in values)
+
+    d = Drawing(
+        "shared_noise",
+        416,
+        f"Each model takes its highest bar. The same noise lifts the same token for both: here token {x}, which is "
+        f"neither model’s favourite. With different noise the draft takes token {y}.",
+        f"With the same noise both models choose token {x}; with different noise the draft chooses token {y}. Left: "
+        "for each of three tokens a bar for the target and one for the draft. The lower part is log p or log q: the "
+        f"target likes token {likes[0]} best and the draft token {likes[1]}. The noise is on top, {listed(one)}, "
+        f"the same for both. The highest bar is token {x}, for both. Right: the target has the same noise, the draft "
+        f"has {listed(other)}, and its highest bar is token {y}.",
+    )
+    base, unit, low, wide, step = 370, 74, -2, 32, 74
+    legend = [(LEFT, "target full", "log p"), (110, "draft full", "log q")]
+    legend += [(204, "bare line", "on top: noise g"), (378, "bare ink thick", "taken")]
+    for at, look, words in legend:
+        d.rect(at, 14, 24, 18, look, r=3)
+        d.text(at + 32, 29, words, "small")
+    d.path(along((54, 112), (54, base)))
+    for tick in range(low, 2):
+        d.path(along((48, base - unit * (tick - low)), (54, base - unit * (tick - low))))
+        d.text(42, base - unit * (tick - low) + 6, f"{tick}".replace("-", "−"), "small soft end")
+    d.text(LEFT, base + 28, "token", "small soft")
+    for left, title, (g, took, draft_g, draft_took) in zip((72, 322), ("the same noise", "different noise"), choices()):
+        d.text(left, 68, title, "bold")
+        said = f"both take {took}" if took == draft_took else f"target {took}, draft {draft_took}"
+        d.text(left, 94, said, "small")
+        d.path(along((left - 6, base), (left + 3 * step - 2, base)))
+        for i in range(len(p)):
+            tops = []
+            for at, row, noises, kind, mine in (
+                (left + step * i, p, g, "target", took),
+                (left + step * i + wide + 2, q, draft_g, "draft", draft_took),
+            ):
+                middle = base - round(unit * (math.log(row[i]) - low))
+                top = base - round(unit * (math.log(row[i]) + noises[i] - low))
+                d.rect(at, middle, wide, base - middle, f"{kind} full")
+                d.rect(at, top, wide, middle - top, f"{kind} {kind}-edge")
+                tops.append((top, mine == i, at))
+            for top, chosen, at in tops:
+                if chosen:
+                    d.rect(at, top, wide, base - top, "bare ink thick")
+            names = [name for name, (_, chosen, _) in zip(("target", "draft"), tops) if chosen]
+            if names:
+                highest = min(top for top, _, _ in tops)
+                words = "both" if len(names) == 2 else names[0]
+                d.text(left + step * i + wide + 1, highest - 10, words, "small bold middle")
+            d.text(left + step * i + wide + 1, base + 28, str(i), "middle bold")
+    return d
+
+
 def ragged_rows() -> Drawing:
     before, gamma, rows = BATCH.values()
     length = {name: before + kept + (added is not None) for name, (kept, added) in rows.items()}
@@ -1103,7 +1266,7 @@ def chip_width(word: str) -> float:
 
 DRAWINGS = [
     *(a_round, two_caches, causal_mask, rows_and_guesses, wrong_guess, bill, tree, overlap, ragged_rows, sits_out),
-    *(modules, caches_all_kept, caches_refused, hole, block, packed, grow, borrows),
+    *(modules, caches_all_kept, caches_refused, hole, block, coins, shared_noise, packed, grow, borrows),
 ]
 
 
