@@ -4,6 +4,7 @@
 with their published settings. A page's lines then run as they would on the Hub's.
 """
 
+import string
 from pathlib import Path
 
 import torch
@@ -174,11 +175,15 @@ def write_mt5():
 
 def write_t5gemma():
     names = {"<pad>": 0, "</s>": 1, "<bos>": 2, "<unk>": 3}
-    big = lively(t5gemma(2))
-    save("google/t5gemma-2b-2b-prefixlm-it", big, tokenizer(names))
-    save(
-        "google/t5gemma-b-b-prefixlm-it", lively(t5gemma(1), big), tokenizer(names)
+    names |= {"<start_of_turn>": SIZE - 2, "<end_of_turn>": SIZE - 1}
+    reader, big = tokenizer(names), lively(t5gemma(2))
+    reader.chat_template = (
+        "<bos>{% for said in messages %}<start_of_turn>{{ said.role }}\n"
+        "{{ said.content }}<end_of_turn>\n{% endfor %}"
+        "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
     )
+    save("google/t5gemma-2b-2b-prefixlm-it", big, reader)
+    save("google/t5gemma-b-b-prefixlm-it", lively(t5gemma(1), big), reader)
 
 
 def write_bart():
@@ -214,7 +219,13 @@ def write_marian():
 
 
 def write_nllb():
-    names = {**OF_BART, "eng_Latn": SIZE - 2, "deu_Latn": SIZE - 1}
+    """Its tokenizer is of the published kind: the source's language comes first."""
+    codes = ["eng_Latn", "deu_Latn"]
+    letters = [*OF_BART, "<mask>", "▁", *string.ascii_letters, *codes]
+    names = [*letters[:-2], *"0123"[: SIZE - len(letters)], *codes]
+    reader = hf.NllbTokenizer(
+        {name: i for i, name in enumerate(names)}, [], extra_special_tokens=codes
+    )
     starts = {**STARTS, "forced_eos_token_id": None}
     big = lively(bart_like("M2M100", 2, **starts))
     small = lively(bart_like("M2M100", 1, **starts), big)
@@ -222,7 +233,7 @@ def write_nllb():
         save(
             f"facebook/nllb-200-{name}",
             model,
-            tokenizer(names),
+            reader,
             pickled=True,
             max_length=200,
         )

@@ -100,6 +100,19 @@ def test_a_page_writes_the_stand_ins_that_it_uses_and_a6_those_of_every_family()
     assert asked["11"] < families and asked["A6"] == families - {"mt5"}  # which is there to be refused
 
 
+def test_the_stand_ins_have_the_chat_template_and_the_source_language_that_a6_sets(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    stand_ins.write("t5gemma", "nllb")
+    asks = hf.AutoTokenizer.from_pretrained("google/t5gemma-2b-2b-prefixlm-it")
+    said = [{"role": "user", "content": "a book"}]
+    ids = asks.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+    assert asks.convert_ids_to_tokens(ids[:2]) == ["<bos>", "<start_of_turn>"]
+    reads = hf.AutoTokenizer.from_pretrained("facebook/nllb-200-3.3B")
+    for code in ("eng_Latn", "deu_Latn"):
+        reads.src_lang = code
+        assert reads.convert_ids_to_tokens(reads("a book").input_ids)[0] == code
+
+
 @pytest.mark.parametrize("page", NAMED)
 def test_the_lines_leave_the_working_directory_and_the_random_state_as_they_were(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
