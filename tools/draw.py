@@ -1128,8 +1128,9 @@ def borrows() -> Drawing:
         f"Only a draft’s decoder has to be short. On the left is what both models share and the draft’s training "
         f"leaves as it is: the encoder with {deep} layers, and the embeddings, which are also the last layer. "
         f"On the right, above, the target’s decoder: {deep} layers, in {spelled(shallow)} groups of "
-        f"{spelled(copies)} copies. Arrows lead from the {ordinals} down to the {many} layers of the draft’s decoder, "
-        f"which are its own and are trained. At first each writes {spelled(copies)} times as much as there.",
+        f"{spelled(copies)} copies. Arrows lead from the shared part to both decoders. Others lead from the {ordinals} "
+        f"down to the {many} layers of the draft’s decoder, which are its own and are trained. At first each writes "
+        f"{spelled(copies)} times as much as there. The other groups have no layer in the draft.",
     )
     d.text(LEFT, 32, "shared by both", "bold")
     frame, x0, step, size, gap = 190, 250, 22, 19, 8
@@ -1145,8 +1146,11 @@ def borrows() -> Drawing:
     cells = [x0 + step * i + gap * (i // copies) for i in range(deep)]
     for i, x in enumerate(cells, 1):
         d.rect(x, top, size, 40, "target full" if i in TAKEN else "target target-edge", r=4)
-    d.arrow((edge, top + 20), (x0 - 4, top + 20))
-    wide, end = 56, edge
+    bus = edge + 14  # one line from the shared part, so that both of its boxes lead to both decoders
+    middle = (top + low + 43) / 2
+    d.path(along((edge - 4, middle), (bus, middle)) + along((bus, top + 20), (bus, low + 23)))
+    d.arrow((bus, top + 20), (x0 - 4, top + 20))
+    wide, end = 56, bus
     for n in TAKEN:
         middle = cells[n - 1] + size / 2
         left = min(middle, RIGHT - wide / 2) - wide / 2
