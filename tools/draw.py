@@ -478,8 +478,9 @@ def strips(d, before, big, small, drafted, kept, added, x0) -> None:
     d.chip(x0 + step * known, y2, width, *added, size="small")
     line = x0 + step * known - 2
     d.path(along((line, y0 - 8), (line, y2 + 48)), "ink thick")
-    d.text(line - 8, 202, "both keep what is left of this line:", "small end")
-    d.text(line - 8, 224, "len(text) − 1 positions", "small bold end")
+    d.text(line - 8, 196, "each keeps what is left of this line:", "small end")
+    short = ", or all it has" if known >= len(fed) else ""  # the draft's cache lacks its own last guess
+    d.text(line - 8, 218, f"len(text) − 1 positions{short}", "small bold end")
     x, keys = LEFT, [("fed now", "wash ink thick", 138)]
     if big:
         keys = [("there before", "wash line", 180), *keys, ("fed, then taken back", "bare line dash", 0)]
