@@ -136,7 +136,7 @@ def _alpha(axes: Axes, rows: pd.DataFrame) -> str:
     axes.set_ylabel("acceptance per examined token")
     axes.set_ylim(min(0.5, rows.alpha.min(), rows.acceptance_rate.min()), 1)
     gammas = f"γ = {rows.gamma.min():.0f} to {rows.gamma.max():.0f}"
-    return f"From {gammas}, α stays between {rows.alpha.min():.2f} and {rows.alpha.max():.2f}"
+    return f"From {gammas}, Σ min(p, q) stays between {rows.alpha.min():.2f} and {rows.alpha.max():.2f}"
 
 
 def plot_js(rows: pd.DataFrame) -> Figure:
