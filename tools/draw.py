@@ -573,7 +573,7 @@ def bill() -> Drawing:
         f"{fewer:.1f} times fewer passes make this text only {faster:.1f} times faster. A time line in plain steps, "
         f"the encoders left out: plain decoding takes {tokens}. Speculative decoding takes {rounds}, {c:.2f} for a "
         f"draft step and {v:.2f} for a wide pass, {time:.1f} in all. Sorted, that is {passes} for the passes, "
-        f"{sum(wide) - passes:.1f} because they are wide, and {guesses * c:.1f} for the guesses. "
+        f"{sum(wide) - passes:.1f} because a check is wider than a step, and {guesses * c:.1f} for the guesses. "
         f"{tokens - time:.1f} are saved.",
     )
     unit, high = (RIGHT - LEFT) / tokens, 34
@@ -600,7 +600,7 @@ def bill() -> Drawing:
     d.text(LEFT, 260, "the same time, sorted")
     parts = [
         (float(passes), "target full", f"{passes} passes", "white", ("one step", "each")),
-        (sum(wide) - passes, "target target-edge", "", "", ("extra:", f"{spelled(gamma + 1)} wide")),
+        (sum(wide) - passes, "target target-edge", "", "", ("extra:", "wider checks")),
         (guesses * c, "draft full", f"{guesses} guesses", "black", (f"{c:.2f} of a", "step each")),
         (tokens - time, "bare line dash", "saved", "", ()),
     ]
