@@ -600,7 +600,7 @@ def bill() -> Drawing:
     d.text(LEFT, 260, "the same time, sorted")
     parts = [
         (float(passes), "target full", f"{passes} passes", "white", ("one step", "each")),
-        (sum(wide) - passes, "target target-edge", "", "", ("extra:", "wider checks")),
+        (sum(wide) - passes, "target target-edge", "", "", ("wider", "checks")),
         (guesses * c, "draft full", f"{guesses} guesses", "black", (f"{c:.2f} of a", "step each")),
         (tokens - time, "bare line dash", "saved", "", ()),
     ]
