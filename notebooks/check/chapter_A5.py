@@ -108,37 +108,36 @@ def one_pass_more(rows, position, token):
     return later(rows, position, token, stay=1)
 
 
+MISTAKES = [  # what is exchanged in the right rule, and what to say
+    ({"need": at_once}, "it fits when it is let in, but caches grow: look at the passes to come"),
+    (
+        {"need": next_pass},
+        "that looks one pass ahead: the rows grow until their last token, so look at all passes to come",
+    ),
+    (
+        {"need": at_the_end},
+        "safe, but too careful: a short text leaves before a long one is at its longest, so not all peak at once",
+    ),
+    ({"need": of_sources}, "the texts take memory, too: `token` bytes for each token that is written"),
+    ({"need": of_texts}, "the sources take memory, too, from the moment that a text is let in"),
+    ({"need": one_token_less}, "the last token counts: in the pass that writes it, its row is still there"),
+    ({"need": one_pass_more}, "a row that has all its tokens is gone before the next pass"),
+    ({"last": 0}, "one pass too many for each row: it leaves after the pass that writes its last token"),
+    ({"skip": True}, "in the order of the queue: nobody may overtake the first one who waits"),
+    ({"refill": False}, "you wait until all rows have left: let texts in before *every* pass"),
+    ({"strict": True}, "rows that need just `room` bytes fit"),
+]
+
+
 @checker
 def ex_A5_2(passes) -> str | None:
     """Let a text in if all rows fit in every later pass, with those that are still there in it."""
     given = [list(queue) for queue, *_ in QUEUES]
     found = [passes(queue, *rest) for queue, (_, *rest) in zip(given, QUEUES)]
 
-    def like(**changed):
-        return found == [served(*case, **changed) for case in QUEUES]
-
-    if like(need=at_once):
-        return "it fits when it is let in, but caches grow: look at the passes to come"
-    if like(need=next_pass):
-        return "that looks one pass ahead: the rows grow until their last token, so look at all passes to come"
-    if like(need=at_the_end):
-        return "safe, but too careful: a short text leaves before a long one is at its longest, so not all peak at once"
-    if like(need=of_sources):
-        return "the texts take memory, too: `token` bytes for each token that is written"
-    if like(need=of_texts):
-        return "the sources take memory, too, from the moment that a text is let in"
-    if like(need=one_token_less):
-        return "the last token counts: in the pass that writes it, its row is still there"
-    if like(need=one_pass_more):
-        return "a row that has all its tokens is gone before the next pass"
-    if like(last=0):
-        return "one pass too many for each row: it leaves after the pass that writes its last token"
-    if like(skip=True):
-        return "in the order of the queue: nobody may overtake the first one who waits"
-    if like(refill=False):
-        return "you wait until all rows have left: let texts in before *every* pass"
-    if like(strict=True):
-        return "rows that need just `room` bytes fit"
+    for changed, said in MISTAKES:
+        if found == [served(*case, **changed) for case in QUEUES]:
+            return said
     if found == [sum(new for _, new in queue) for queue, *_ in QUEUES]:
         return "that is one text after the other; a pass writes a token in every row"
     right = [served(*case) for case in QUEUES]

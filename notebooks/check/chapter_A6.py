@@ -53,6 +53,23 @@ def arguments(facts, safe=safe, silent=("translation_en_to_de",), codes=None, br
     return found
 
 
+MISTAKES = [  # which rule is exchanged, and what to say
+    ({"silent": ()}, "English to German needs nothing: the package finds that prefix in the checkpoint by itself"),
+    ({"codes": True}, "a checkpoint that knows no languages refuses language=: say it only where there are codes"),
+    ({"codes": False}, "a checkpoint that knows several languages must be told which one to write: language="),
+    ({"branch": lambda files: True}, 'a branch helps only if *it* has safetensors: "flax" has none'),
+    (
+        {"safe": lambda files: "model.safetensors" in files},
+        "model-00001-of-00002.safetensors is safetensors, too: large weights come in several files",
+    ),
+    ({"convert": {}}, "no safetensors on any branch: return None, this one has to be converted first"),
+    (
+        {"safe": lambda files: True},
+        "a pickle is never opened: look at the files, and name a branch that has safetensors",
+    ),
+]
+
+
 @checker
 def ex_A6_1(answer) -> str | None:
     """The arguments of load_pair by a family's files, or None where it has to be converted."""
@@ -69,23 +86,9 @@ def ex_A6_1(answer) -> str | None:
     if unknown := {name for each in found for name in each or ()} - {"prefix", "language", "revision"}:
         return f"{sorted(unknown)[0]!r}: the arguments here are prefix, language and revision"
 
-    def like(**changed):
-        return found == [arguments(case, **changed) for case in FAMILIES.values()]
-
-    if like(silent=()):
-        return "English to German needs nothing: the package finds that prefix in the checkpoint by itself"
-    if like(codes=True):
-        return "a checkpoint that knows no languages refuses language=: say it only where there are codes"
-    if like(codes=False):
-        return "a checkpoint that knows several languages must be told which one to write: language="
-    if like(branch=lambda files: True):
-        return 'a branch helps only if *it* has safetensors: "flax" has none'
-    if like(safe=lambda files: "model.safetensors" in files):
-        return "model-00001-of-00002.safetensors is safetensors, too: large weights come in several files"
-    if like(convert={}):
-        return "no safetensors on any branch: return None, this one has to be converted first"
-    if like(safe=lambda files: True):
-        return "a pickle is never opened: look at the files, and name a branch that has safetensors"
+    for changed, said in MISTAKES:
+        if found == [arguments(case, **changed) for case in FAMILIES.values()]:
+            return said
     name, said, wanted = next((n, f, r) for n, f, r in zip(FAMILIES, found, right) if f != r)
     return f"{name}: you say {said}, right is {wanted}"
 
